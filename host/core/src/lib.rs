@@ -1,1 +1,24 @@
-//! conclave-core.
+//! Conclave's core: what a deliberation is, how it runs and how it is journaled. It knows no
+//! technology: adapters implement its ports, and cargo keeps them out.
+//!
+//! Start with [`session`]: every host function that a plugin can call lands there.
+
+pub mod clock;
+pub mod endpoint;
+pub mod entry;
+pub mod generation;
+pub mod ids;
+pub mod inference;
+pub mod journal;
+pub mod limits;
+pub mod live;
+pub mod outcome;
+pub mod params;
+pub mod plugin;
+pub mod request;
+pub mod runtime;
+pub mod session;
+pub mod tally;
+pub mod tasks;
+#[cfg(feature = "testkit")]
+pub mod testkit;

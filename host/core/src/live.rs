@@ -1,0 +1,189 @@
+//! The deliberations that this host holds: how others watch them, wait for them and stop them.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{broadcast, watch};
+
+use crate::entry::Record;
+use crate::ids::{DeliberationId, JobId};
+
+/// What a watcher sees.
+#[derive(Clone, Debug)]
+pub enum Update {
+    /// Something was journaled; durable when a watcher sees it.
+    Record(Arc<Record>),
+    /// A model server sent a piece of an answer. Has no place in the journal, and is dropped for a
+    /// watcher that does not keep up.
+    Tokens {
+        /// Which generation.
+        job: JobId,
+        /// Which attempt at it.
+        attempt: u32,
+        /// The piece.
+        text: Arc<str>,
+    },
+}
+
+/// What others want of a session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Wish {
+    /// That it goes on.
+    #[default]
+    Run,
+    /// That it ends as cancelled, for this reason.
+    Cancel(String),
+    /// That it rests, to be resumed by the next start of the host.
+    Pause,
+}
+
+/// Where a deliberation stands on this host.
+#[derive(Clone, Debug, Default)]
+pub enum Standing {
+    /// It runs, or is about to.
+    #[default]
+    Running,
+    /// It ended, with this last record.
+    Finished(Arc<Record>),
+    /// This host lets it rest.
+    Paused,
+}
+
+/// Updates that a watcher may fall behind before it reads from the journal again.
+const UPDATES_BUFFERED: usize = 256;
+
+/// One deliberation that this host holds.
+#[derive(Debug)]
+pub struct Handle {
+    updates: Mutex<Option<broadcast::Sender<Update>>>,
+    wish: watch::Sender<Wish>,
+    standing: watch::Sender<Standing>,
+}
+
+impl Default for Handle {
+    fn default() -> Self {
+        Self {
+            updates: Mutex::new(None),
+            wish: watch::Sender::new(Wish::Run),
+            standing: watch::Sender::new(Standing::Running),
+        }
+    }
+}
+
+impl Handle {
+    /// Receives what happens from now on.
+    pub fn subscribe(&self) -> broadcast::Receiver<Update> {
+        lock(&self.updates)
+            .get_or_insert_with(|| broadcast::Sender::new(UPDATES_BUFFERED))
+            .subscribe()
+    }
+
+    /// Whether anybody watches.
+    pub(crate) fn is_watched(&self) -> bool {
+        lock(&self.updates)
+            .as_ref()
+            .is_some_and(|updates| updates.receiver_count() > 0)
+    }
+
+    pub(crate) fn publish(&self, update: Update) {
+        if let Some(updates) = lock(&self.updates).as_ref() {
+            // An error means that nobody watches.
+            let _ = updates.send(update);
+        }
+    }
+
+    /// Asks for something. The first wish to end it stands.
+    pub fn wish(&self, wish: Wish) {
+        self.wish.send_if_modified(|current| {
+            let first = *current == Wish::Run;
+            if first {
+                *current = wish;
+            }
+            first
+        });
+    }
+
+    /// Waits until somebody wants something else than that it runs.
+    pub(crate) async fn wished(&self) -> Wish {
+        let mut wish = self.wish.subscribe();
+        let wish = wish.wait_for(|wish| *wish != Wish::Run).await;
+        wish.expect("the sender is a field of self").clone()
+    }
+
+    pub(crate) fn stand(&self, standing: Standing) {
+        self.standing.send_replace(standing);
+        *lock(&self.updates) = None;
+    }
+
+    /// Waits until the deliberation has finished or rests.
+    pub async fn ended(&self) -> Standing {
+        let mut standing = self.standing.subscribe();
+        let ended = standing
+            .wait_for(|standing| !matches!(standing, Standing::Running))
+            .await;
+        ended.expect("the sender is a field of self").clone()
+    }
+}
+
+/// All deliberations that this host holds.
+#[derive(Clone, Default)]
+pub struct Live {
+    handles: Arc<Mutex<HashMap<DeliberationId, Arc<Handle>>>>,
+}
+
+impl Live {
+    /// Holds a deliberation from now on.
+    pub fn insert(&self, id: &DeliberationId) -> Arc<Handle> {
+        let handle = Arc::new(Handle::default());
+        lock(&self.handles).insert(id.clone(), Arc::clone(&handle));
+        handle
+    }
+
+    /// Lets go of a deliberation.
+    pub fn remove(&self, id: &DeliberationId) {
+        lock(&self.handles).remove(id);
+    }
+
+    /// The deliberation's handle, if this host holds it.
+    #[must_use]
+    pub fn get(&self, id: &DeliberationId) -> Option<Arc<Handle>> {
+        lock(&self.handles).get(id).cloned()
+    }
+
+    /// The ids of all that it holds.
+    #[must_use]
+    pub fn ids(&self) -> Vec<DeliberationId> {
+        lock(&self.handles).keys().cloned().collect()
+    }
+
+    /// How many it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        lock(&self.handles).len()
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Tells every deliberation to rest.
+    pub fn pause_all(&self) {
+        for handle in lock(&self.handles).values() {
+            handle.wish(Wish::Pause);
+        }
+    }
+}
+
+impl fmt::Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Live").field("len", &self.len()).finish()
+    }
+}
+
+/// Locks what only short, panic-free sections hold.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,245 @@
+//! Sends one generation, tries it again where that can help, and journals its end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::entry::Entry;
+use crate::generation::{Failure, Generation, GenerationRequest};
+use crate::ids::{JobId, ModelName};
+use crate::inference::{self, AttemptId, Progress};
+use crate::live::lock;
+
+use super::jobs::Run;
+use super::log::Unwritable;
+use super::{Session, State, chance};
+
+/// How failed generations are tried again: exponential backoff with full jitter
+/// (<https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>), and never sooner
+/// than the server asks by `Retry-After`.
+#[derive(Clone, Copy, Debug)]
+pub struct Retry {
+    /// The bound of the first wait; it doubles with each further one.
+    pub base: Duration,
+    /// The bound of every wait.
+    pub cap: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            base: Duration::from_millis(500),
+            cap: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Retry {
+    /// How long to wait before retry `n` (from 0); `jitter` is 0 to 1.
+    fn wait(&self, n: u32, jitter: f64, retry_after: Option<Duration>) -> Duration {
+        let bound = self.base.saturating_mul(2_u32.saturating_pow(n)).min(self.cap);
+        bound.mul_f64(jitter).max(retry_after.unwrap_or_default())
+    }
+}
+
+/// A generation to be sent.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) job: JobId,
+    pub(super) request: GenerationRequest,
+    pub(super) model: ModelName,
+    /// When the plugin asked for it, in milliseconds since acceptance.
+    pub(super) submitted_at_ms: u64,
+    /// Attempts that the journal holds.
+    pub(super) attempts: u32,
+    /// Those of them that were retries.
+    pub(super) retries: u32,
+}
+
+/// Where the attempts at one generation stand.
+struct Attempts {
+    request: inference::Request,
+    retries: u32,
+    deadline: Instant,
+    /// Counts the tokens of all attempts.
+    progress: Arc<Progress>,
+    /// The number that tokens are shown under.
+    current: Arc<AtomicU32>,
+}
+
+impl Session {
+    /// Journals the attempt and starts sending.
+    pub(super) fn send(self: &Arc<Self>, state: &mut State, order: Order) {
+        let job = order.job;
+        let attempt = order.attempts + 1;
+        self.log.append(Entry::Attempt {
+            job,
+            attempt,
+            after: None,
+        });
+        let attempts = self.attempts(order, attempt);
+        let progress = Arc::clone(&attempts.progress);
+        let session = Arc::clone(self);
+        let task = self.ports.tasks.spawn("generation", async move {
+            session.drive(job, attempts).await;
+        });
+        let task = task.abort_handle();
+        state.jobs.sent(job, Run { task, progress });
+    }
+
+    fn attempts(self: &Arc<Self>, order: Order, attempt: u32) -> Attempts {
+        let accepted_at_ms = self.accepted.accepted_at_ms;
+        let own = order.request.deadline_ms.map(|ms| order.submitted_at_ms + u64::from(ms));
+        let deadline_ms = own.map_or(u64::MAX, |own| own.min(self.accepted.deadline_ms()));
+        let deadline = self.ports.clock.instant_of(accepted_at_ms.saturating_add(deadline_ms));
+        let id = AttemptId {
+            deliberation: self.accepted.id.clone(),
+            job: order.job,
+            attempt,
+        };
+        let current = Arc::new(AtomicU32::new(attempt));
+        Attempts {
+            progress: self.progress(order.job, Arc::clone(&current)),
+            current,
+            request: inference::Request {
+                id,
+                endpoint: self.accepted.request.endpoint.clone(),
+                model: order.model,
+                messages: order.request.messages.into(),
+                sampling: order.request.sampling,
+                timeout: Duration::ZERO,
+            },
+            retries: order.retries,
+            deadline,
+        }
+    }
+
+    /// Shows tokens to watchers, if there are any.
+    fn progress(self: &Arc<Self>, job: JobId, attempt: Arc<AtomicU32>) -> Arc<Progress> {
+        let session = Arc::clone(self);
+        Arc::new(Progress::new(move |text| {
+            if session.handle.is_watched() {
+                session.log.tokens(job, attempt.load(Ordering::Relaxed), text);
+            }
+        }))
+    }
+
+    async fn drive(self: &Arc<Self>, job: JobId, attempts: Attempts) {
+        let progress = Arc::clone(&attempts.progress);
+        let deadline = attempts.deadline;
+        let (result, wasted_tokens) = match tokio::time::timeout_at(deadline, self.attempt(attempts)).await {
+            Ok(Ok(tried)) => tried,
+            // The session rests; the generation is sent again when it is resumed.
+            Ok(Err(Unwritable)) => return,
+            Err(_) => (Err(Failure::DeadlineExceeded), progress.tokens()),
+        };
+        self.complete(job, result, wasted_tokens);
+    }
+
+    /// Tries until there is a result, or another attempt cannot help; with it, the tokens of the
+    /// attempts that failed.
+    async fn attempt(
+        self: &Arc<Self>,
+        mut attempts: Attempts,
+    ) -> Result<(Result<Generation, Failure>, u32), Unwritable> {
+        let progress = Arc::clone(&attempts.progress);
+        loop {
+            // Output commit: the request leaves the host.
+            self.log.durable().await?;
+            let wasted_tokens = progress.tokens();
+            let in_flight = self.ports.in_flight.acquire().await;
+            attempts.request.timeout = attempts.deadline.saturating_duration_since(Instant::now());
+            let inference = &self.ports.inference;
+            let error = match inference.generate(&attempts.request, &progress).await {
+                Ok(generation) => return Ok((Ok(generation), wasted_tokens)),
+                Err(error) => error,
+            };
+            drop(in_flight);
+            let AttemptId { job, attempt, .. } = attempts.request.id;
+            tracing::debug!(id = %attempts.request.id, error = %chain(&error), "a generation failed");
+            let failure = failure(&error, attempts.retries);
+            if !error.is_retryable() || attempts.retries >= self.accepted.request.retries_max {
+                return Ok((Err(failure), progress.tokens()));
+            }
+            let jitter = chance::jitter(self.accepted.seed, job, attempt);
+            let wait = self.ports.retry.wait(attempts.retries, jitter, error.retry_after());
+            if Instant::now() + wait >= attempts.deadline {
+                let text = format!("{failure}; the deadline passes before it may be tried again");
+                return Ok((Err(Failure::Unavailable(text)), progress.tokens()));
+            }
+            tokio::time::sleep(wait).await;
+            attempts.retries += 1;
+            attempts.request.id.attempt += 1;
+            attempts.current.store(attempt + 1, Ordering::Relaxed);
+            self.log.append(Entry::Attempt {
+                job,
+                attempt: attempt + 1,
+                after: Some(failure),
+            });
+        }
+    }
+
+    /// Journals the end of a generation that its plugin still wants, and wakes the plugin.
+    fn complete(&self, job: JobId, result: Result<Generation, Failure>, wasted_tokens: u32) {
+        let mut state = lock(&self.state);
+        if !state.jobs.is_open(job) {
+            return;
+        }
+        let entry = Entry::Completed {
+            job,
+            result: result.clone(),
+            wasted_tokens,
+        };
+        let Some(record) = self.log.append(entry) else {
+            return;
+        };
+        state.jobs.done(job, record.seq, Arc::new(result));
+        drop(state);
+        self.stirred.notify_waiters();
+    }
+}
+
+/// What a plugin is told of an error.
+fn failure(error: &inference::Error, retries: u32) -> Failure {
+    let text = chain(error);
+    if error.is_retryable() {
+        let attempts = retries + 1;
+        Failure::Unavailable(format!("{text} (attempt {attempts})"))
+    } else {
+        Failure::Rejected(text)
+    }
+}
+
+/// The error and its sources, joined.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        source = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_cap_and_heed_retry_after() {
+        let retry = Retry {
+            base: Duration::from_secs(1),
+            cap: Duration::from_secs(5),
+        };
+        let wait = |n| retry.wait(n, 1.0, None).as_secs();
+        assert_eq!([wait(0), wait(1), wait(2), wait(3), wait(40)], [1, 2, 4, 5, 5]);
+        assert_eq!(retry.wait(3, 0.0, None), Duration::ZERO);
+        let asked = Some(Duration::from_secs(60));
+        assert_eq!(retry.wait(0, 1.0, asked), Duration::from_secs(60));
+    }
+}

@@ -1,0 +1,198 @@
+//! The session's end of its journal: what was appended, and how much of it is durable.
+//!
+//! Appending does not wait. A writer task hands batches to the journal, and whoever wants to let
+//! something leave the host first awaits [`Log::durable`] (*output commit*).
+
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::{Notify, watch};
+
+use crate::clock::Clock;
+use crate::entry::{Entry, Record};
+use crate::ids::{DeliberationId, JobId, Seq};
+use crate::journal::{Error, Journal};
+use crate::live::{Handle, Update, lock};
+use crate::tally::Tally;
+
+/// Pieces of answers that may wait for the entries before them to be durable; more are dropped.
+const TOKENS_WAITING_MAX: usize = 1024;
+
+pub(super) struct Log {
+    id: DeliberationId,
+    clock: Clock,
+    accepted_at_ms: u64,
+    inner: Mutex<Inner>,
+    wake: Notify,
+    durable: watch::Sender<Durable>,
+}
+
+struct Inner {
+    last: Seq,
+    last_at_ms: u64,
+    tally: Tally,
+    /// Records, and between them the tokens that may be shown once the records before them are durable.
+    waiting: Vec<Update>,
+    sealed: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Durable {
+    Through(Seq),
+    Failed,
+}
+
+/// The journal does not take what the session appends; the session must rest.
+#[derive(Debug)]
+pub(super) struct Unwritable;
+
+impl Log {
+    /// Continues behind these records, all of which are durable.
+    pub(super) fn continuing(
+        id: DeliberationId,
+        clock: Clock,
+        accepted_at_ms: u64,
+        records: &[Record],
+    ) -> Self {
+        let last = records.last();
+        let seq = last.map_or(Seq::START, |record| record.seq);
+        Self {
+            id,
+            clock,
+            accepted_at_ms,
+            inner: Mutex::new(Inner {
+                last: seq,
+                last_at_ms: last.map_or(0, |record| record.at_ms),
+                tally: Tally::of(records.iter().map(|record| &record.entry)),
+                waiting: Vec::new(),
+                sealed: false,
+            }),
+            wake: Notify::new(),
+            durable: watch::Sender::new(Durable::Through(seq)),
+        }
+    }
+
+    /// Milliseconds since acceptance, now.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.clock.unix_ms().saturating_sub(self.accepted_at_ms)
+    }
+
+    /// Appends an entry; `None` once the log is sealed.
+    pub(super) fn append(&self, entry: Entry) -> Option<Arc<Record>> {
+        let now_ms = self.now_ms();
+        let mut inner = lock(&self.inner);
+        if inner.sealed {
+            return None;
+        }
+        inner.tally.observe(&entry);
+        inner.last = inner.last.next();
+        // Time never runs backwards in a journal, whatever the wall clock did between two hosts.
+        inner.last_at_ms = inner.last_at_ms.max(now_ms);
+        let record = Arc::new(Record {
+            seq: inner.last,
+            at_ms: inner.last_at_ms,
+            entry,
+        });
+        inner.waiting.push(Update::Record(Arc::clone(&record)));
+        drop(inner);
+        self.wake.notify_one();
+        Some(record)
+    }
+
+    /// Appends the last entry of this run of the session.
+    pub(super) fn seal(&self, entry: Entry) -> Option<Arc<Record>> {
+        let record = self.append(entry);
+        lock(&self.inner).sealed = true;
+        self.wake.notify_one();
+        record
+    }
+
+    /// Shows a piece of an answer to watchers, behind the entries that were appended before it.
+    pub(super) fn tokens(&self, job: JobId, attempt: u32, text: &str) {
+        let mut inner = lock(&self.inner);
+        if inner.waiting.len() < TOKENS_WAITING_MAX && !inner.sealed {
+            inner.waiting.push(Update::Tokens {
+                job,
+                attempt,
+                text: text.into(),
+            });
+            drop(inner);
+            self.wake.notify_one();
+        }
+    }
+
+    /// The place of the last entry.
+    pub(super) fn last(&self) -> Seq {
+        lock(&self.inner).last
+    }
+
+    /// What all entries so far come to.
+    pub(super) fn tally(&self) -> Tally {
+        lock(&self.inner).tally.clone()
+    }
+
+    /// Waits until everything that was appended up to now is durable.
+    pub(super) async fn durable(&self) -> Result<(), Unwritable> {
+        let last = self.last();
+        let mut durable = self.durable.subscribe();
+        let reached = durable
+            .wait_for(|durable| match durable {
+                Durable::Through(seq) => *seq >= last,
+                Durable::Failed => true,
+            })
+            .await;
+        match *reached.expect("the sender is a field of self") {
+            Durable::Through(_) => Ok(()),
+            Durable::Failed => Err(Unwritable),
+        }
+    }
+
+    /// Waits until the journal refuses an append.
+    pub(super) async fn unwritable(&self) {
+        let mut durable = self.durable.subscribe();
+        let failed = |durable: &Durable| matches!(durable, Durable::Failed);
+        // The sender is a field of self, so this only ends by a failure.
+        let _ = durable.wait_for(failed).await;
+    }
+
+    /// Writes batches until the log is sealed and empty. Watchers see a record when it is durable.
+    pub(super) async fn write(&self, journal: &dyn Journal, watchers: &Handle) -> Result<(), Error> {
+        loop {
+            let (updates, sealed) = {
+                let mut inner = lock(&self.inner);
+                (std::mem::take(&mut inner.waiting), inner.sealed)
+            };
+            if updates.is_empty() {
+                if sealed {
+                    return Ok(());
+                }
+                self.wake.notified().await;
+                continue;
+            }
+            if let Err(error) = self.write_batch(journal, &updates).await {
+                lock(&self.inner).sealed = true;
+                self.durable.send_replace(Durable::Failed);
+                return Err(error);
+            }
+            for update in updates {
+                watchers.publish(update);
+            }
+        }
+    }
+
+    async fn write_batch(&self, journal: &dyn Journal, updates: &[Update]) -> Result<(), Error> {
+        let records: Vec<_> = updates
+            .iter()
+            .filter_map(|update| match update {
+                Update::Record(record) => Some(Arc::clone(record)),
+                Update::Tokens { .. } => None,
+            })
+            .collect();
+        let (Some(first), Some(last)) = (records.first(), records.last()) else {
+            return Ok(());
+        };
+        let (after, through) = (Seq(first.seq.0 - 1), last.seq);
+        journal.append(&self.id, after, &records).await?;
+        self.durable.send_replace(Durable::Through(through));
+        Ok(())
+    }
+}

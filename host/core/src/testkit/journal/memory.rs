@@ -1,0 +1,376 @@
+//! A journal in memory, for tests: it can be reopened, and made to fail at a chosen record.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use async_trait::async_trait;
+
+use crate::entry::{Entry, Record};
+use crate::ids::{DeliberationId, Digest, Seq};
+use crate::journal::{Creation, Error, IdempotencyKey, Journal, Statistics, Totals};
+use crate::outcome::Verdict;
+
+/// What a crashed [`MemoryJournal`] does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Every call fails with [`Error::Unavailable`], as on a full disk.
+    Fail,
+    /// No call ever answers, as to a host that was killed before its next call.
+    Hang,
+    /// As [`Fault::Hang`], and the call that wrote the last record does not answer either, as to a
+    /// host that was killed between a durable write and its answer.
+    HangUntold,
+}
+
+/// A correct journal that lives as long as its last clone: clones share what is stored, so that a
+/// test can "restart" a host on it.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryJournal {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    deliberations: HashMap<DeliberationId, Deliberation>,
+    oldest_first: Vec<DeliberationId>,
+    keys: HashMap<(String, String), (DeliberationId, Digest)>,
+    totals: Totals,
+    records: usize,
+    crash: Option<(usize, Fault)>,
+}
+
+#[derive(Debug, Default)]
+struct Deliberation {
+    records: Vec<Record>,
+    finished: bool,
+}
+
+impl MemoryJournal {
+    /// An empty journal.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes `records` records, counted over all deliberations from the first on, and faults from
+    /// then on. A batch that would go beyond is not written. Faults at once when so many are stored.
+    pub fn crash_after(&self, records: usize, fault: Fault) {
+        self.lock().crash = Some((records, fault));
+    }
+
+    /// Ends the fault. A call that hangs goes on hanging: its caller is dead.
+    pub fn revive(&self) {
+        self.lock().crash = None;
+    }
+
+    /// How many records are stored, over all deliberations.
+    #[must_use]
+    pub fn stored(&self) -> usize {
+        self.lock().records
+    }
+
+    /// The records of a deliberation, also while the journal is crashed; none for an unknown id.
+    #[must_use]
+    pub fn records(&self, id: &DeliberationId) -> Vec<Record> {
+        let state = self.lock();
+        let deliberation = state.deliberations.get(id);
+        deliberation.map_or_else(Vec::new, |deliberation| deliberation.records.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state
+            .lock()
+            .expect("no test panics inside the journal")
+    }
+
+    /// Runs `call` when the journal works, and faults when it does not.
+    async fn call<T>(
+        &self,
+        call: impl FnOnce(&mut State) -> Result<T, Interruption>,
+    ) -> Result<T, Error> {
+        let outcome = {
+            let mut state = self.lock();
+            match state.crash {
+                Some((records, fault)) if state.records >= records => {
+                    Err(Interruption::Crashed(fault))
+                }
+                _ => call(&mut state),
+            }
+        };
+        match outcome {
+            Ok(answer) => Ok(answer),
+            Err(Interruption::Refused(error)) => Err(error),
+            Err(Interruption::Crashed(Fault::Fail)) => {
+                Err(Error::Unavailable("the test crashed the journal".into()))
+            }
+            Err(Interruption::Crashed(Fault::Hang | Fault::HangUntold)) => {
+                std::future::pending().await
+            }
+        }
+    }
+}
+
+/// Why a call did not answer as it should.
+enum Interruption {
+    Refused(Error),
+    Crashed(Fault),
+}
+
+impl From<Error> for Interruption {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl State {
+    /// Whether the journal crashes before it has taken so many more records.
+    fn crash_before(&self, count: usize) -> Result<(), Interruption> {
+        match self.crash {
+            Some((records, fault)) if self.records + count > records => {
+                Err(Interruption::Crashed(fault))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the journal crashes before it can tell that it took a record.
+    fn crash_untold(&self) -> Result<(), Interruption> {
+        match self.crash {
+            Some((records, fault @ Fault::HangUntold)) if self.records >= records => {
+                Err(Interruption::Crashed(fault))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn create(
+        &mut self,
+        id: &DeliberationId,
+        accepted: &Record,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Creation, Interruption> {
+        if let Some(key) = key
+            && let Some((id, fingerprint)) = self.keys.get(&place_of(key))
+        {
+            return Ok(Creation::Existing {
+                id: id.clone(),
+                fingerprint: *fingerprint,
+            });
+        }
+        if let Some(existing) = self.deliberations.get(id) {
+            let actual = existing.last();
+            return Err(fenced(id, Seq::START, actual).into());
+        }
+        check(id, Seq::START, [accepted])?;
+        if !matches!(accepted.entry, Entry::Accepted(_)) {
+            return Err(damaged(id, accepted.seq, "the first entry is not `accepted`").into());
+        }
+        self.crash_before(1)?;
+        if let Some(key) = key {
+            self.keys
+                .insert(place_of(key), (id.clone(), key.fingerprint));
+        }
+        let deliberation = Deliberation {
+            records: vec![accepted.clone()],
+            finished: false,
+        };
+        self.deliberations.insert(id.clone(), deliberation);
+        self.oldest_first.push(id.clone());
+        self.records += 1;
+        self.totals.accepted += 1;
+        self.crash_untold()?;
+        Ok(Creation::New)
+    }
+
+    fn append(
+        &mut self,
+        id: &DeliberationId,
+        after: Seq,
+        records: &[Arc<Record>],
+    ) -> Result<(), Interruption> {
+        check(id, after, records.iter().map(AsRef::as_ref))?;
+        let deliberation = self.deliberations.get(id);
+        let deliberation = deliberation.ok_or_else(|| Error::NotFound(id.clone()))?;
+        if deliberation.last() != after || deliberation.finished {
+            return Err(fenced(id, after, deliberation.last()).into());
+        }
+        self.crash_before(records.len())?;
+        let deliberation = self.deliberations.get_mut(id).expect("it was just found");
+        for record in records {
+            if let Entry::Finished { verdict, .. } = &record.entry {
+                deliberation.finished = true;
+                self.totals.duration_ms_sum += record.at_ms;
+                *match verdict {
+                    Verdict::Completed(_) => &mut self.totals.completed,
+                    Verdict::Failed(_) => &mut self.totals.failed,
+                    Verdict::Cancelled(_) => &mut self.totals.cancelled,
+                } += 1;
+            }
+            deliberation.records.push(Record::clone(record));
+        }
+        self.records += records.len();
+        self.crash_untold()?;
+        Ok(())
+    }
+
+    fn read(&self, id: &DeliberationId, after: Seq) -> Result<Vec<Record>, Interruption> {
+        let deliberation = self.deliberations.get(id);
+        let deliberation = deliberation.ok_or_else(|| Error::NotFound(id.clone()))?;
+        let behind = deliberation
+            .records
+            .iter()
+            .filter(|record| record.seq > after);
+        Ok(behind.cloned().collect())
+    }
+
+    fn unfinished(&self) -> Vec<DeliberationId> {
+        let unfinished = |id: &&DeliberationId| !self.deliberations[*id].finished;
+        self.oldest_first
+            .iter()
+            .filter(unfinished)
+            .cloned()
+            .collect()
+    }
+}
+
+impl Deliberation {
+    fn last(&self) -> Seq {
+        self.records.last().map_or(Seq::START, |record| record.seq)
+    }
+}
+
+fn place_of(key: &IdempotencyKey) -> (String, String) {
+    (key.scope.clone(), key.key.clone())
+}
+
+fn fenced(id: &DeliberationId, expected: Seq, actual: Seq) -> Error {
+    Error::Fenced {
+        id: id.clone(),
+        expected,
+        actual,
+    }
+}
+
+fn damaged(id: &DeliberationId, seq: Seq, reason: &str) -> Error {
+    Error::Corrupt {
+        id: id.clone(),
+        seq,
+        reason: reason.to_owned(),
+    }
+}
+
+/// Refuses a batch that no session writes: with gaps, or with an entry behind the last one.
+fn check<'a>(
+    id: &DeliberationId,
+    after: Seq,
+    records: impl IntoIterator<Item = &'a Record>,
+) -> Result<(), Error> {
+    let mut expected = after;
+    let mut finished = false;
+    for record in records {
+        expected = expected.next();
+        if record.seq != expected {
+            return Err(damaged(id, record.seq, &format!("its place is {expected}")));
+        }
+        if finished {
+            return Err(damaged(id, record.seq, "it stands behind the last entry"));
+        }
+        finished = matches!(record.entry, Entry::Finished { .. });
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Journal for MemoryJournal {
+    async fn create(
+        &self,
+        id: &DeliberationId,
+        accepted: &Record,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Creation, Error> {
+        self.call(|state| state.create(id, accepted, key)).await
+    }
+
+    async fn append(
+        &self,
+        id: &DeliberationId,
+        after: Seq,
+        records: &[Arc<Record>],
+    ) -> Result<(), Error> {
+        self.call(|state| state.append(id, after, records)).await
+    }
+
+    async fn read(&self, id: &DeliberationId, after: Seq) -> Result<Vec<Record>, Error> {
+        self.call(|state| state.read(id, after)).await
+    }
+
+    async fn unfinished(&self) -> Result<Vec<DeliberationId>, Error> {
+        self.call(|state| Ok(state.unfinished())).await
+    }
+}
+
+#[async_trait]
+impl Statistics for MemoryJournal {
+    async fn totals(&self) -> Result<Totals, Error> {
+        self.call(|state| Ok(state.totals)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+    use crate::testkit::journal::{accepted, contract, records};
+
+    #[tokio::test]
+    async fn it_meets_the_contract() {
+        contract(async || Arc::new(MemoryJournal::new())).await;
+    }
+
+    /// A journal with one deliberation of one record.
+    async fn started() -> (MemoryJournal, DeliberationId) {
+        let journal = MemoryJournal::new();
+        let id = DeliberationId::generate();
+        let first = accepted(&id);
+        journal.create(&id, &first, None).await.unwrap();
+        (journal, id)
+    }
+
+    #[tokio::test]
+    async fn it_fails_from_the_chosen_record_on_until_it_is_revived() {
+        let (journal, id) = started().await;
+        journal.crash_after(3, Fault::Fail);
+        let batch = records(Seq(1), 3);
+        let refused = journal.append(&id, Seq(1), &batch).await;
+        assert!(
+            matches!(refused, Err(Error::Unavailable(_))),
+            "a batch beyond the crash: {refused:?}"
+        );
+        assert_eq!(journal.stored(), 1);
+        journal.append(&id, Seq(1), &batch[..2]).await.unwrap();
+        assert!(journal.read(&id, Seq::START).await.is_err());
+        assert_eq!(journal.records(&id).len(), 3);
+        journal.revive();
+        journal.append(&id, Seq(3), &batch[2..]).await.unwrap();
+        assert_eq!(journal.clone().stored(), 4);
+    }
+
+    #[tokio::test]
+    async fn a_killed_host_gets_no_answer_and_its_last_record_is_durable() {
+        for (fault, told) in [(Fault::Hang, true), (Fault::HangUntold, false)] {
+            let (journal, id) = started().await;
+            journal.crash_after(2, fault);
+            let batch = records(Seq(1), 1);
+            let answer = journal.append(&id, Seq(1), &batch).now_or_never();
+            assert_eq!(answer.is_some(), told, "{fault:?}");
+            assert!(journal.totals().now_or_never().is_none(), "{fault:?}");
+            journal.revive();
+            assert_eq!(
+                journal.read(&id, Seq(1)).await.unwrap().len(),
+                1,
+                "{fault:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Fakes and contract suites for the ports.
+
+pub mod inference;
+pub mod journal;
