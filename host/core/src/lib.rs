@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod endpoint;
 pub mod entry;
+pub mod follow;
 pub mod generation;
 pub mod ids;
 pub mod inference;
@@ -16,9 +17,12 @@ pub mod outcome;
 pub mod params;
 pub mod plugin;
 pub mod request;
+pub mod run;
 pub mod runtime;
 pub mod session;
+pub mod submit;
 pub mod tally;
 pub mod tasks;
+pub mod view;
 #[cfg(feature = "testkit")]
 pub mod testkit;

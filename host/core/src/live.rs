@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{broadcast, watch};
@@ -56,22 +57,40 @@ const UPDATES_BUFFERED: usize = 256;
 /// One deliberation that this host holds.
 #[derive(Debug)]
 pub struct Handle {
+    accepted: Arc<Record>,
+    sending: AtomicBool,
     updates: Mutex<Option<broadcast::Sender<Update>>>,
     wish: watch::Sender<Wish>,
     standing: watch::Sender<Standing>,
 }
 
-impl Default for Handle {
-    fn default() -> Self {
+impl Handle {
+    fn new(accepted: Arc<Record>) -> Self {
         Self {
+            accepted,
+            sending: AtomicBool::new(false),
             updates: Mutex::new(None),
             wish: watch::Sender::new(Wish::Run),
             standing: watch::Sender::new(Standing::Running),
         }
     }
-}
 
-impl Handle {
+    /// The deliberation's first record.
+    #[must_use]
+    pub fn accepted(&self) -> &Record {
+        &self.accepted
+    }
+
+    /// Whether a generation of it has been sent since this host holds it.
+    #[must_use]
+    pub fn is_sending(&self) -> bool {
+        self.sending.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_sending(&self) {
+        self.sending.store(true, Ordering::Relaxed);
+    }
+
     /// Receives what happens from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<Update> {
         lock(&self.updates)
@@ -116,6 +135,12 @@ impl Handle {
         *lock(&self.updates) = None;
     }
 
+    /// Where it stands now.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.standing.borrow().clone()
+    }
+
     /// Waits until the deliberation has finished or rests.
     pub async fn ended(&self) -> Standing {
         let mut standing = self.standing.subscribe();
@@ -134,8 +159,8 @@ pub struct Live {
 
 impl Live {
     /// Holds a deliberation from now on.
-    pub fn insert(&self, id: &DeliberationId) -> Arc<Handle> {
-        let handle = Arc::new(Handle::default());
+    pub fn insert(&self, id: &DeliberationId, accepted: Arc<Record>) -> Arc<Handle> {
+        let handle = Arc::new(Handle::new(accepted));
         lock(&self.handles).insert(id.clone(), Arc::clone(&handle));
         handle
     }
@@ -151,10 +176,17 @@ impl Live {
         lock(&self.handles).get(id).cloned()
     }
 
-    /// The ids of all that it holds.
+    /// All that it holds, oldest first.
     #[must_use]
-    pub fn ids(&self) -> Vec<DeliberationId> {
-        lock(&self.handles).keys().cloned().collect()
+    pub fn all(&self) -> Vec<(DeliberationId, Arc<Handle>)> {
+        let handles = lock(&self.handles);
+        let mut all: Vec<_> = handles
+            .iter()
+            .map(|(id, handle)| (id.clone(), Arc::clone(handle)))
+            .collect();
+        drop(handles);
+        all.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
+        all
     }
 
     /// How many it holds.

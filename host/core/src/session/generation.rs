@@ -151,6 +151,7 @@ impl Session {
             let wasted_tokens = progress.tokens();
             let in_flight = self.ports.in_flight.acquire().await;
             attempts.request.timeout = attempts.deadline.saturating_duration_since(Instant::now());
+            self.handle.note_sending();
             let inference = &self.ports.inference;
             let error = match inference.generate(&attempts.request, &progress).await {
                 Ok(generation) => return Ok((Ok(generation), wasted_tokens)),

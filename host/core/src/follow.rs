@@ -1,0 +1,191 @@
+//! Reads deliberations: once, live, or at their end.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::entry::{Entry, Record};
+use crate::ids::{DeliberationId, Seq};
+use crate::journal::{self, Journal, Statistics, Totals};
+use crate::live::{Handle, Live, Standing, Update, Wish};
+use crate::view::View;
+
+/// Why a deliberation cannot be read or followed further.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The journal did not give it.
+    #[error(transparent)]
+    Journal(#[from] journal::Error),
+    /// It has not finished and does not run here now.
+    #[error("`{0}` rests: the host is stopping, or has not resumed it yet; ask again")]
+    Resting(DeliberationId),
+}
+
+/// Reads, watches, waits for and cancels deliberations.
+#[derive(Clone)]
+pub struct FollowDeliberation {
+    journal: Arc<dyn Journal>,
+    statistics: Arc<dyn Statistics>,
+    live: Live,
+}
+
+impl FollowDeliberation {
+    /// Follows what the journal holds and what runs here.
+    #[must_use]
+    pub fn new(journal: Arc<dyn Journal>, statistics: Arc<dyn Statistics>, live: Live) -> Self {
+        Self {
+            journal,
+            statistics,
+            live,
+        }
+    }
+
+    /// The deliberation as it is now.
+    ///
+    /// # Errors
+    /// [`journal::Error::NotFound`] for an unknown id.
+    pub async fn get(&self, id: &DeliberationId) -> Result<View, Error> {
+        let records = self.journal.read(id, Seq::START).await?;
+        View::of(&records).ok_or_else(|| {
+            let (id, seq) = (id.clone(), Seq::START.next());
+            let reason = "the first entry is not `accepted`".to_owned();
+            journal::Error::Corrupt { id, seq, reason }.into()
+        })
+    }
+
+    /// Everything behind `after`, in order, as it comes; ends behind the last record.
+    ///
+    /// # Errors
+    /// [`journal::Error::NotFound`] for an unknown id.
+    pub async fn watch(&self, id: &DeliberationId, after: Seq) -> Result<Watcher, Error> {
+        // In this order: what happens in between is seen twice and shown once, never missed.
+        let updates = self.live.get(id).map(|handle| handle.subscribe());
+        let backlog = self.journal.read(id, after).await?.into();
+        Ok(Watcher {
+            journal: Arc::clone(&self.journal),
+            id: id.clone(),
+            updates,
+            backlog,
+            last: after,
+            finished: false,
+        })
+    }
+
+    /// Waits for the outcome. Dropping the future stops only the waiting.
+    ///
+    /// # Errors
+    /// [`journal::Error::NotFound`] for an unknown id, [`Error::Resting`] when the host stops.
+    pub async fn wait(&self, id: &DeliberationId) -> Result<View, Error> {
+        if let Some(handle) = self.live.get(id) {
+            handle.ended().await;
+        }
+        let view = self.get(id).await?;
+        if view.is_finished() { Ok(view) } else { Err(Error::Resting(id.clone())) }
+    }
+
+    /// Cancels a deliberation, aborts its generations in the engine, and waits until that is durable.
+    /// One that has finished stays as it is.
+    ///
+    /// # Errors
+    /// As [`FollowDeliberation::wait`].
+    pub async fn cancel(&self, id: &DeliberationId, reason: String) -> Result<View, Error> {
+        if let Some(handle) = self.live.get(id) {
+            handle.wish(Wish::Cancel(reason));
+        }
+        self.wait(id).await
+    }
+
+    /// How deliberations ended so far.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn totals(&self) -> Result<Totals, Error> {
+        Ok(self.statistics.totals().await?)
+    }
+
+    /// The deliberations that run here, oldest first.
+    #[must_use]
+    pub fn active(&self) -> Vec<(DeliberationId, Arc<Handle>)> {
+        let mut active = self.live.all();
+        active.retain(|(_, handle)| matches!(handle.standing(), Standing::Running));
+        active
+    }
+}
+
+impl std::fmt::Debug for FollowDeliberation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FollowDeliberation").finish_non_exhaustive()
+    }
+}
+
+/// Sees one deliberation's updates in order.
+pub struct Watcher {
+    journal: Arc<dyn Journal>,
+    id: DeliberationId,
+    updates: Option<broadcast::Receiver<Update>>,
+    backlog: VecDeque<Record>,
+    last: Seq,
+    finished: bool,
+}
+
+impl Watcher {
+    /// The next update; `None` behind the last record. Records come once each, without gaps; tokens
+    /// are dropped when the watcher is slow.
+    ///
+    /// # Errors
+    /// [`Error::Resting`] when the deliberation does not go on here: watch again behind the last
+    /// record that was seen.
+    pub async fn next(&mut self) -> Result<Option<Update>, Error> {
+        loop {
+            if self.finished {
+                return Ok(None);
+            }
+            if let Some(record) = self.backlog.pop_front() {
+                return Ok(Some(self.show(Arc::new(record))));
+            }
+            let Some(updates) = &mut self.updates else {
+                let records = self.journal.read(&self.id, Seq::START).await?;
+                self.finished = records.last().is_some_and(is_last);
+                if self.finished {
+                    continue;
+                }
+                return Err(Error::Resting(self.id.clone()));
+            };
+            match updates.recv().await {
+                Ok(Update::Record(record)) if record.seq <= self.last => {}
+                Ok(Update::Record(record)) if record.seq == self.last.next() => {
+                    return Ok(Some(self.show(record)));
+                }
+                Ok(tokens @ Update::Tokens { .. }) => return Ok(Some(tokens)),
+                Ok(Update::Record(_)) | Err(RecvError::Lagged(_)) => self.read_on().await?,
+                Err(RecvError::Closed) => {
+                    self.updates = None;
+                    self.read_on().await?;
+                }
+            }
+        }
+    }
+
+    fn show(&mut self, record: Arc<Record>) -> Update {
+        self.last = record.seq;
+        self.finished = is_last(&record);
+        Update::Record(record)
+    }
+
+    async fn read_on(&mut self) -> Result<(), Error> {
+        self.backlog = self.journal.read(&self.id, self.last).await?.into();
+        Ok(())
+    }
+}
+
+fn is_last(record: &Record) -> bool {
+    matches!(record.entry, Entry::Finished { .. })
+}
+
+impl std::fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watcher").field("id", &self.id).finish_non_exhaustive()
+    }
+}

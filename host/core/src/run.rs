@@ -1,0 +1,295 @@
+//! Takes accepted deliberations to their verdict.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::entry::{Entry, Record};
+use crate::ids::{DeliberationId, Digest, Seq};
+use crate::journal::{self, Creation, IdempotencyKey};
+use crate::live::{Handle, Live, Standing};
+use crate::outcome::{Cause, CauseKind, Spent, Verdict};
+use crate::session::{End, Ports, Session};
+
+/// How long a session rests before it is resumed, when the journal did not take its entries.
+const JOURNAL_RETRY: Duration = Duration::from_secs(1);
+
+/// Runs sessions, each in a task of its own.
+#[derive(Debug)]
+pub struct RunDeliberation {
+    ports: Ports,
+    live: Live,
+    places: Arc<Semaphore>,
+    places_max: usize,
+    journal_failing: AtomicBool,
+}
+
+/// The host holds as many deliberations as it may.
+#[derive(Debug, thiserror::Error)]
+#[error("the host holds {0} unfinished deliberations, `limits.deliberations_max` allows no more")]
+pub struct Full(pub usize);
+
+/// A place for one deliberation, given back when it ends.
+#[derive(Debug)]
+pub struct Place(#[expect(dead_code, reason = "dropping it gives the place back")] OwnedSemaphorePermit);
+
+/// Deliberations that the journal holds and that have not finished.
+#[derive(Debug, Default)]
+pub struct Unfinished {
+    readable: Vec<(DeliberationId, Vec<Record>)>,
+    corrupt: Vec<(DeliberationId, String)>,
+}
+
+impl Unfinished {
+    /// The plugins that these deliberations are pinned to.
+    #[must_use]
+    pub fn pinned(&self) -> Vec<Digest> {
+        let accepted = self.readable.iter().filter_map(|(_, records)| {
+            match records.first().map(|record| &record.entry) {
+                Some(Entry::Accepted(accepted)) => Some(accepted),
+                _ => None,
+            }
+        });
+        accepted
+            .flat_map(|accepted| [accepted.strategy.digest, accepted.scorer.digest])
+            .collect()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.readable.len() + self.corrupt.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl RunDeliberation {
+    /// Runs at most `places_max` deliberations at once.
+    #[must_use]
+    pub fn new(ports: Ports, live: Live, places_max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            ports,
+            live,
+            places: Arc::new(Semaphore::new(places_max)),
+            places_max,
+            journal_failing: AtomicBool::new(false),
+        })
+    }
+
+    /// The deliberations that it holds.
+    #[must_use]
+    pub fn live(&self) -> &Live {
+        &self.live
+    }
+
+    /// Whether the journal refused the last entry that it was given.
+    #[must_use]
+    pub fn journal_is_failing(&self) -> bool {
+        self.journal_failing.load(Ordering::Relaxed)
+    }
+
+    /// Takes a place for a new deliberation.
+    ///
+    /// # Errors
+    /// [`Full`] when there is none.
+    pub fn place(&self) -> Result<Place, Full> {
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        place.map(Place).map_err(|_| Full(self.places_max))
+    }
+
+    /// Journals a deliberation's first record, and runs it. Goes on when its future is dropped: what
+    /// the journal took is run.
+    ///
+    /// # Errors
+    /// When the journal does not take it.
+    pub async fn accept(
+        self: &Arc<Self>,
+        id: &DeliberationId,
+        accepted: Arc<Record>,
+        key: Option<IdempotencyKey>,
+        place: Place,
+    ) -> Result<Creation, journal::Error> {
+        let (run, id) = (Arc::clone(self), id.clone());
+        let task = self.ports.tasks.spawn("submit", async move {
+            // Known before it is durable, so that a second submit with its key finds it.
+            let handle = run.live.insert(&id, Arc::clone(&accepted));
+            let created = run.ports.journal.create(&id, &accepted, key.as_ref()).await;
+            match created {
+                Ok(Creation::New) => run.start(id, handle, place),
+                Ok(Creation::Existing { .. }) | Err(_) => run.live.remove(&id),
+            }
+            created
+        });
+        task.await
+            .unwrap_or_else(|error| Err(journal::Error::Unavailable(error.into())))
+    }
+
+    fn start(self: &Arc<Self>, id: DeliberationId, handle: Arc<Handle>, place: Place) {
+        let records = vec![handle.accepted().clone()];
+        let run = Arc::clone(self);
+        self.ports.tasks.spawn("deliberation", async move {
+            run.to_its_end(&id, &handle, records).await;
+            drop(place);
+        });
+    }
+
+    /// Reads what did not finish before the last stop of a host.
+    ///
+    /// # Errors
+    /// When the journal cannot be read. A damaged deliberation is no error: it fails when resumed.
+    pub async fn unfinished(&self) -> Result<Unfinished, journal::Error> {
+        let mut unfinished = Unfinished::default();
+        for id in self.ports.journal.unfinished().await? {
+            match self.ports.journal.read(&id, Seq::START).await {
+                Ok(records) if records.is_empty() => {
+                    unfinished.corrupt.push((id, "it holds no entry".to_owned()));
+                }
+                Ok(records) => unfinished.readable.push((id, records)),
+                Err(error @ journal::Error::Corrupt { .. }) => {
+                    unfinished.corrupt.push((id, error.to_string()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(unfinished)
+    }
+
+    /// Goes on with unfinished deliberations. They are known to watchers when this returns, and run
+    /// as places are free.
+    pub async fn resume(self: &Arc<Self>, unfinished: Unfinished) {
+        for (id, reason) in unfinished.corrupt {
+            self.fail_corrupt(&id, reason).await;
+        }
+        for (id, records) in unfinished.readable {
+            let Some(accepted) = records.first().cloned() else {
+                continue;
+            };
+            let handle = self.live.insert(&id, Arc::new(accepted));
+            let run = Arc::clone(self);
+            self.ports.tasks.spawn("deliberation", async move {
+                let place = tokio::select! {
+                    place = Arc::clone(&run.places).acquire_owned() => place,
+                    _ = handle.wished() => return run.let_rest(&id, &handle),
+                };
+                run.to_its_end(&id, &handle, records).await;
+                drop(place);
+            });
+        }
+    }
+
+    /// Runs the session, and runs it again from its journal while that does not take its entries.
+    async fn to_its_end(&self, id: &DeliberationId, handle: &Arc<Handle>, records: Vec<Record>) {
+        let mut records = Some(records);
+        loop {
+            let records = match records.take() {
+                Some(records) => records,
+                None => match self.read_again(id, handle).await {
+                    Some(records) => records,
+                    None => return,
+                },
+            };
+            if let Some(finished) = finished(&records) {
+                return self.conclude(id, handle, finished);
+            }
+            match self.run_session(handle, records).await {
+                Ok(End::Finished(record)) => {
+                    self.journal_failing.store(false, Ordering::Relaxed);
+                    return self.conclude(id, handle, record);
+                }
+                Ok(End::Paused) => return self.let_rest(id, handle),
+                Ok(End::Unwritable(error)) if error.is_retryable() => {
+                    self.journal_failing.store(true, Ordering::Relaxed);
+                    tracing::error!(%id, error = &error as &dyn std::error::Error, "the journal takes no entries; the deliberation rests");
+                }
+                Ok(End::Unwritable(error)) => {
+                    tracing::error!(%id, error = &error as &dyn std::error::Error, "the deliberation rests on this host");
+                    return self.let_rest(id, handle);
+                }
+                Err(reason) => {
+                    self.fail_corrupt(id, reason).await;
+                    return self.let_rest(id, handle);
+                }
+            }
+        }
+    }
+
+    /// One run of the session; the error is why it can never run.
+    async fn run_session(&self, handle: &Arc<Handle>, records: Vec<Record>) -> Result<End, String> {
+        let ports = self.ports.clone();
+        let session = Session::open(ports, Arc::clone(handle), records)
+            .map_err(|error| error.to_string())?;
+        let run = AssertUnwindSafe(session.run()).catch_unwind().await;
+        Ok(run.unwrap_or_else(|_| {
+            tracing::error!("a session panicked; it rests until the host starts again");
+            End::Paused
+        }))
+    }
+
+    /// Reads the journal once it answers; `None` when the deliberation shall rest instead.
+    async fn read_again(&self, id: &DeliberationId, handle: &Arc<Handle>) -> Option<Vec<Record>> {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(JOURNAL_RETRY) => {}
+                _ = handle.wished() => {
+                    self.let_rest(id, handle);
+                    return None;
+                }
+            }
+            match self.ports.journal.read(id, Seq::START).await {
+                Ok(records) => return Some(records),
+                Err(error) if error.is_retryable() => {}
+                Err(error) => {
+                    self.fail_corrupt(id, error.to_string()).await;
+                    self.let_rest(id, handle);
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn conclude(&self, id: &DeliberationId, handle: &Handle, last: Arc<Record>) {
+        self.live.remove(id);
+        handle.stand(Standing::Finished(last));
+    }
+
+    fn let_rest(&self, id: &DeliberationId, handle: &Handle) {
+        self.live.remove(id);
+        handle.stand(Standing::Paused);
+    }
+
+    /// Ends a deliberation whose journal is damaged, behind whatever it holds.
+    async fn fail_corrupt(&self, id: &DeliberationId, reason: String) {
+        tracing::error!(%id, reason, "the journal of a deliberation is damaged; it fails");
+        let journal = &self.ports.journal;
+        // The journal says where it ends when it is asked to write where it does not.
+        let Err(journal::Error::Fenced { actual, .. }) = journal.append(id, Seq(u64::MAX - 1), &[]).await else {
+            return;
+        };
+        let message = format!("the journal of the deliberation is damaged: {reason}");
+        let record = Record {
+            seq: actual.next(),
+            at_ms: 0,
+            entry: Entry::Finished {
+                verdict: Verdict::Failed(Cause::new(CauseKind::JournalCorrupt, message)),
+                spent: Spent::default(),
+            },
+        };
+        if let Err(error) = journal.append(id, actual, &[Arc::new(record)]).await {
+            tracing::error!(%id, error = &error as &dyn std::error::Error, "the failure could not be journaled");
+        }
+    }
+}
+
+fn finished(records: &[Record]) -> Option<Arc<Record>> {
+    let last = records.last()?;
+    matches!(last.entry, Entry::Finished { .. }).then(|| Arc::new(last.clone()))
+}

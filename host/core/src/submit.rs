@@ -1,0 +1,175 @@
+//! Accepts a deliberation: checks it, pins its plugins, journals it, and starts it.
+
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::entry::{Accepted, Entry, Record, SEMANTICS_VERSION, digest_of};
+use crate::ids::{DeliberationId, Seq};
+use crate::journal::{self, Creation, IdempotencyKey, Journal};
+use crate::limits::Limits;
+use crate::plugin::{self, Kind, Plugins};
+use crate::request::{self, DeliberationRequest, Draft, Policy};
+use crate::run::{Full, RunDeliberation};
+
+/// What every accepted deliberation is given by the operator.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// What requests may ask for.
+    pub policy: Policy,
+    /// The metadata keys that may reach a prompt.
+    pub metadata_allowed: Vec<String>,
+    /// What a deliberation may use.
+    pub limits: Limits,
+}
+
+/// Accepts deliberations.
+pub struct SubmitDeliberation {
+    journal: Arc<dyn Journal>,
+    plugins: Arc<dyn Plugins>,
+    run: Arc<RunDeliberation>,
+    clock: Clock,
+    terms: Terms,
+}
+
+/// What a client submits.
+#[derive(Clone, Debug, Default)]
+pub struct Submission {
+    /// The request.
+    pub draft: Draft,
+    /// A scope, and a key of the client's that is unique in it: the same pair is the same deliberation.
+    pub idempotency: Option<(&'static str, String)>,
+    /// W3C trace context.
+    pub traceparent: Option<String>,
+}
+
+/// What was accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The deliberation.
+    pub id: DeliberationId,
+    /// Whether an earlier submit with the same key had already made it.
+    pub repeated: bool,
+}
+
+/// Why nothing was accepted. Nothing was recorded then.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request breaks rules.
+    #[error(transparent)]
+    Request(#[from] request::Error),
+    /// A plugin that it names is not there.
+    #[error(transparent)]
+    Plugin(#[from] plugin::Error),
+    /// The key stands for another request.
+    #[error("the key `{key}` already stands for `{id}`, whose request differs in: {}", .differences.join(", "))]
+    Conflict {
+        /// The client's key.
+        key: String,
+        /// The deliberation that it stands for.
+        id: DeliberationId,
+        /// The fields in which the requests differ.
+        differences: Vec<&'static str>,
+    },
+    /// The host is full.
+    #[error(transparent)]
+    Full(#[from] Full),
+    /// The journal did not take it.
+    #[error("the deliberation could not be journaled")]
+    Journal(#[from] journal::Error),
+}
+
+impl SubmitDeliberation {
+    /// Submits into this journal, with plugins from there.
+    #[must_use]
+    pub fn new(
+        journal: Arc<dyn Journal>,
+        plugins: Arc<dyn Plugins>,
+        run: Arc<RunDeliberation>,
+        clock: Clock,
+        terms: Terms,
+    ) -> Self {
+        Self {
+            journal,
+            plugins,
+            run,
+            clock,
+            terms,
+        }
+    }
+
+    /// Accepts a deliberation. When this has returned, it is durable and on its way. Dropping the
+    /// future may or may not accept it: submit again with the same key to learn which.
+    ///
+    /// # Errors
+    /// See [`Error`]; a refused submit records nothing.
+    pub async fn submit(&self, submission: Submission) -> Result<Receipt, Error> {
+        let request = submission.draft.parse(&self.terms.policy)?;
+        let strategy = self.plugins.resolve(Kind::Strategy, &request.strategy).await?;
+        let scorer = self.plugins.resolve(Kind::Scorer, &request.scorer).await?;
+        let mut violations = strategy.params.violations("strategy_params", &request.strategy_params);
+        violations.extend(scorer.params.violations("scorer_params", &request.scorer_params));
+        if !violations.is_empty() {
+            return Err(request::Error::Invalid(violations).into());
+        }
+        let place = self.run.place()?;
+        let key = submission.idempotency.map(|(scope, key)| IdempotencyKey {
+            scope: scope.to_owned(),
+            key,
+            fingerprint: digest_of(&request),
+        });
+        let id = DeliberationId::generate();
+        let accepted = Accepted {
+            id: id.clone(),
+            request,
+            strategy: strategy.reference.clone(),
+            scorer: scorer.reference.clone(),
+            metadata_allowed: self.terms.metadata_allowed.clone(),
+            limits: self.terms.limits,
+            seed: seed(&id),
+            accepted_at_ms: self.clock.unix_ms(),
+            semantics: SEMANTICS_VERSION,
+            traceparent: submission.traceparent,
+        };
+        let record = Arc::new(Record {
+            seq: Seq::START.next(),
+            at_ms: 0,
+            entry: Entry::Accepted(Box::new(accepted)),
+        });
+        let Entry::Accepted(accepted) = &record.entry else {
+            unreachable!("it was made above");
+        };
+        match (self.run.accept(&id, Arc::clone(&record), key.clone(), place).await?, key) {
+            (Creation::Existing { id, fingerprint }, Some(key)) if fingerprint != key.fingerprint => {
+                self.conflict(id, key.key, &accepted.request).await
+            }
+            (Creation::Existing { id, .. }, _) => Ok(Receipt { id, repeated: true }),
+            (Creation::New, _) => Ok(Receipt { id, repeated: false }),
+        }
+    }
+
+    async fn conflict(
+        &self,
+        id: DeliberationId,
+        key: String,
+        request: &DeliberationRequest,
+    ) -> Result<Receipt, Error> {
+        let records = self.journal.read(&id, Seq::START).await?;
+        let differences = match records.first().map(|record| &record.entry) {
+            Some(Entry::Accepted(accepted)) => accepted.request.differences(request),
+            _ => Vec::new(),
+        };
+        Err(Error::Conflict { key, id, differences })
+    }
+}
+
+/// A seed that no other deliberation has: drawn from its id.
+fn seed(id: &DeliberationId) -> u64 {
+    let digest = digest_of(id).to_string();
+    u64::from_str_radix(&digest[..16], 16).expect("a digest is hexadecimal")
+}
+
+impl std::fmt::Debug for SubmitDeliberation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SubmitDeliberation").finish_non_exhaustive()
+    }
+}
