@@ -1,1 +1,6 @@
-//! conclave.
+//! Conclave, an execution host for LLM deliberation: the adapters behind the ports of
+//! `conclave-core`, one module a technology, and what the binary is composed of.
+
+pub mod openai;
+pub mod sqlite;
+pub mod wasm;

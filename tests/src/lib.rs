@@ -1,1 +1,3 @@
 //! conclave-tests.
+
+pub mod stub_server;

@@ -1,4 +1,6 @@
-//! Fakes and contract suites for the ports.
+//! Fakes and contract suites for the ports, and a host made of them.
 
+pub mod host;
 pub mod inference;
 pub mod journal;
+pub mod runtime;

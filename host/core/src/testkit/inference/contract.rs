@@ -102,10 +102,17 @@ async fn an_answer_is_streamed_and_counted(inference: &dyn Inference, server: &S
 async fn an_unknown_model_is_named_or_served(inference: &dyn Inference, server: &Server<'_>) {
     let unknown = ModelName::new("unknown-model");
     let request = request(&server.endpoint, &unknown, 2);
-    let answer = within("an answer", inference.generate(&request, &Progress::silent())).await;
+    let answer = within(
+        "an answer",
+        inference.generate(&request, &Progress::silent()),
+    )
+    .await;
     match answer {
         // Some servers ignore the name and serve what they have.
-        Ok(answer) => assert!(!answer.text.is_empty(), "a served answer has text: {answer:?}"),
+        Ok(answer) => assert!(
+            !answer.text.is_empty(),
+            "a served answer has text: {answer:?}"
+        ),
         Err(Error::UnknownModel { model, .. }) => assert_eq!(model, unknown),
         Err(other) => unreachable!("an unknown model is `UnknownModel` or served: {other:?}"),
     }
@@ -116,12 +123,18 @@ async fn a_dead_server_is_unavailable_and_worth_a_retry(
     server: &Server<'_>,
 ) {
     let request = request(&server.dead, &server.model, 3);
-    let error = within("a refusal", inference.generate(&request, &Progress::silent()))
-        .await
-        .expect_err("nobody listens there");
+    let error = within(
+        "a refusal",
+        inference.generate(&request, &Progress::silent()),
+    )
+    .await
+    .expect_err("nobody listens there");
     assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
     assert!(error.is_retryable(), "{error:?}");
-    assert!(std::error::Error::source(&error).is_some(), "it says why: {error:?}");
+    assert!(
+        std::error::Error::source(&error).is_some(),
+        "it says why: {error:?}"
+    );
 }
 
 async fn a_dropped_generation_is_aborted(inference: &dyn Inference, server: &Server<'_>) {

@@ -1,0 +1,49 @@
+//! What the host is compiled with: the wire contracts in `proto/`.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::{env, fs};
+
+use protox::prost::Message as _;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    compile_contracts()
+}
+
+/// Generates the gRPC types and services into `grpc.rs`, and the descriptors that reflection serves
+/// into `grpc.bin`.
+fn compile_contracts() -> Result<(), Box<dyn Error>> {
+    const PROTO: &str = "../proto";
+    const FILES: [&str; 3] = [
+        "conclave/v1/deliberations.proto",
+        "fleet/ray_executor/v1/ray_executor.proto",
+        "ray_executor/v1/ray_executor.proto",
+    ];
+    // The messages that both `RayExecutorService` packages have in common are one Rust type each, so
+    // that one code serves both. A test holds the two files to that.
+    const SHARED: [&str; 10] = [
+        "Agent",
+        "DeliberationResult",
+        "ExecuteDeliberationRequest",
+        "GetActiveJobsRequest",
+        "GetActiveJobsResponse",
+        "GetDeliberationStatusRequest",
+        "GetDeliberationStatusResponse",
+        "GetStatusRequest",
+        "JobInfo",
+        "TaskConstraints",
+    ];
+    println!("cargo:rerun-if-changed={PROTO}");
+    let descriptors = protox::compile(FILES, [PROTO])?;
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
+    fs::write(out.join("grpc.bin"), descriptors.encode_to_vec())?;
+    let mut builder = tonic_prost_build::configure().include_file("grpc.rs");
+    for (fleet, documented) in SHARED.map(|name| (name, name)).into_iter().chain([("RayExecutorStats", "ExecutionStats")]) {
+        builder = builder.extern_path(
+            format!(".fleet.ray_executor.v1.{fleet}"),
+            format!("crate::grpc::pb::ray_executor::v1::{documented}"),
+        );
+    }
+    builder.compile_fds(descriptors)?;
+    Ok(())
+}

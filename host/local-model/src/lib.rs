@@ -1,1 +1,0 @@
-//! conclave-local-model.

@@ -1,0 +1,349 @@
+//! The command line: what can be typed, and the help that teaches it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Environment, Flag, Sources};
+
+/// An execution host for LLM deliberation.
+///
+/// A strategy, which is a WebAssembly component, decides which generations to ask of a model server
+/// and when to stop; a scorer grades the candidates; the host runs the generations, journals every
+/// step and answers with the winner.
+#[derive(Debug, Parser)]
+#[command(
+    name = "conclave",
+    version,
+    after_help = "\
+Examples:
+  conclave demo                                     one real deliberation, with nothing to set up
+  conclave serve --endpoint http://vllm:8000 --model Qwen/Qwen3-8B
+  conclave run \"Is 91 prime?\" --agents 5            submit, watch, print the outcome
+
+Exit codes: 0 done, 1 failed, 2 wrong usage."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve deliberations over gRPC until a signal stops it.
+    Serve(Box<ServeArgs>),
+    /// Run one real deliberation on an embedded model, watched live.
+    Demo(DemoArgs),
+    /// Submit a task, watch it, and print the outcome.
+    Run(Box<RunArgs>),
+    /// Print a deliberation as it is now.
+    Get(GetArgs),
+    /// Watch a deliberation from its start or from a place on.
+    Watch(WatchArgs),
+    /// Cancel a deliberation and abort its generations.
+    Cancel(CancelArgs),
+    /// Work on plugins.
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+}
+
+/// `conclave serve`
+#[derive(Debug, Default, Args)]
+#[command(after_help = "\
+Every setting stands, the later over the earlier, in its default, the TOML file, a variable
+CONCLAVE_<SECTION>_<KEY>, or a flag:
+  [limits]                                 in the file
+  retries_max = 5
+  CONCLAVE_LIMITS_RETRIES_MAX=5            as a variable
+  --set limits.retries_max=5               as a flag
+Relative paths are relative to the working directory. `conclave serve --check` prints all of them.
+
+Signals: the first SIGTERM or SIGINT lets running deliberations finish within
+`server.shutdown_grace_seconds` and pauses the rest, which resume at the next start; the second one
+exits at once.
+
+Examples:
+  conclave serve --endpoint http://127.0.0.1:8000 --model smollm2 --data-dir /var/lib/conclave
+  conclave serve --config conclave.toml --check
+  conclave serve --grpc-addr 127.0.0.1:0 --set log.format=json    the line `ready` tells the port")]
+pub struct ServeArgs {
+    /// The TOML file.
+    #[arg(long, value_name = "FILE", env = "CONCLAVE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Where journal and plugins are kept [default: conclave-data].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<String>,
+    /// Where gRPC listens; port 0 takes a free one [default: 127.0.0.1:50056].
+    #[arg(long, value_name = "IP:PORT")]
+    pub grpc_addr: Option<String>,
+    /// Where /healthz and /readyz listen [default: 127.0.0.1:9056].
+    #[arg(long, value_name = "IP:PORT")]
+    pub http_addr: Option<String>,
+    /// The OpenAI-compatible server of requests that name none.
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// The model of requests that name none.
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// A directory whose .wasm files are loaded beside the built-in plugins.
+    #[arg(long, value_name = "DIR")]
+    pub plugins: Option<String>,
+    /// trace, debug, info, warning, error, critical or off [default: info].
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// Any setting, by its key; may stand several times.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub set: Vec<(String, String)>,
+    /// Print the effective configuration, check what can be checked without serving, and exit.
+    #[arg(long)]
+    pub check: bool,
+    /// With --check: print one JSON object.
+    #[arg(long, requires = "check")]
+    pub json: bool,
+}
+
+impl ServeArgs {
+    /// Where the configuration comes from.
+    #[must_use]
+    pub fn sources(&self, environment: Environment) -> Sources {
+        let named = [
+            ("--data-dir", "server.data_dir", &self.data_dir),
+            ("--grpc-addr", "server.grpc_addr", &self.grpc_addr),
+            ("--http-addr", "server.http_addr", &self.http_addr),
+            ("--endpoint", "inference.endpoint", &self.endpoint),
+            ("--model", "inference.model", &self.model),
+            ("--plugins", "plugins.dir", &self.plugins),
+            ("--log-level", "log.level", &self.log_level),
+        ];
+        let set = self.set.iter().map(|(key, text)| Flag {
+            name: "--set",
+            key: key.clone(),
+            text: text.clone(),
+        });
+        let named = named.into_iter().filter_map(|(name, key, text)| {
+            Some(Flag {
+                name,
+                key: key.to_owned(),
+                text: text.clone()?,
+            })
+        });
+        Sources {
+            file: self.config.clone(),
+            environment,
+            flags: set.chain(named).collect(),
+        }
+    }
+}
+
+/// `conclave demo`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Without --endpoint it serves a small model on the CPU of this machine: it needs the binary
+`conclave-local-model` and its weights, which `make demo` builds and fetches. With --endpoint it uses
+your own OpenAI-compatible server:
+  conclave demo --endpoint http://127.0.0.1:8000 --model Qwen/Qwen3-8B")]
+pub struct DemoArgs {
+    /// An OpenAI-compatible server to use instead of the embedded model.
+    #[arg(long, value_name = "URL", requires = "model")]
+    pub endpoint: Option<String>,
+    /// The model to ask for.
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// The model server to start [default: conclave-local-model beside this binary, or in PATH].
+    #[arg(long, value_name = "PATH", env = "CONCLAVE_LOCAL_MODEL", conflicts_with = "endpoint")]
+    pub local_model: Option<PathBuf>,
+    /// The model's GGUF file [default: what host/local-model/fetch-model.sh fetches].
+    #[arg(long, value_name = "PATH", env = "CONCLAVE_WEIGHTS", conflicts_with = "endpoint")]
+    pub weights: Option<PathBuf>,
+    /// Print the finished deliberation as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How a client command reaches a host, and how it prints.
+#[derive(Clone, Debug, Args)]
+pub struct Connection {
+    /// The host's gRPC address.
+    #[arg(long, value_name = "URL", env = "CONCLAVE_ADDR", default_value = "http://127.0.0.1:50056")]
+    pub addr: String,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `conclave run`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Ctrl-C cancels the deliberation on the host and waits until that is done; a second one leaves at once.
+With --detach the command only submits: watch it with `conclave watch ID`.
+
+Examples:
+  conclave run \"Is 91 prime? Answer yes or no.\" --agents 5 \\
+      --param extract.rule=choice --param 'extract.choices=[\"yes\",\"no\"]'
+  conclave run \"$(cat task.md)\" --strategy critique-revise --scorer judge --timeout 600
+  conclave run \"2+2?\" --agents 9 --params '{\"stop\":{\"rule\":\"none\"}}' --json")]
+pub struct RunArgs {
+    /// The question or instruction.
+    pub task: String,
+    /// How many agents deliberate.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub agents: u32,
+    /// The strategy, NAME or NAME@VERSION [default: the host's].
+    #[arg(long, value_name = "NAME")]
+    pub strategy: Option<String>,
+    /// The scorer, NAME or NAME@VERSION [default: the host's].
+    #[arg(long, value_name = "NAME")]
+    pub scorer: Option<String>,
+    /// The model of all agents [default: the host's].
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// The OpenAI-compatible server; the host must allow it [default: the host's].
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// The role that the answer is for.
+    #[arg(long, value_name = "ROLE", default_value = "")]
+    pub role: String,
+    /// The strategy's params, a JSON object.
+    #[arg(long, value_name = "JSON")]
+    pub params: Option<String>,
+    /// One param of the strategy; the key may be a path with dots, the value is JSON or else a text.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub param: Vec<(String, String)>,
+    /// The scorer's params, a JSON object.
+    #[arg(long, value_name = "JSON")]
+    pub scorer_params: Option<String>,
+    /// One param of the scorer, as --param.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub scorer_param: Vec<(String, String)>,
+    /// Seconds from acceptance to the deadline [default: the host's].
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub timeout: Option<u32>,
+    /// How often a failed generation is tried again [default: the host's].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
+    pub max_retries: Option<i32>,
+    /// A label that comes back with the deliberation; may stand several times.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub label: Vec<(String, String)>,
+    /// The client's id of the task.
+    #[arg(long, value_name = "ID", default_value = "cli")]
+    pub task_id: String,
+    /// Makes the submit idempotent: the same id is the same deliberation.
+    #[arg(long, value_name = "ID", default_value = "")]
+    pub request_id: String,
+    /// Only submit, and print the id.
+    #[arg(long)]
+    pub detach: bool,
+    /// Where the host is.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `conclave get`
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    /// The deliberation's id.
+    pub id: String,
+    /// Where the host is.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `conclave watch`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Prints a line for each event (with --json a JSON object a line), on a terminal a live view. Ctrl-C only
+stops watching: the deliberation goes on. When the host restarts, the watch goes on where it was.")]
+pub struct WatchArgs {
+    /// The deliberation's id.
+    pub id: String,
+    /// Show what happened behind this sequence only.
+    #[arg(long, value_name = "SEQUENCE", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..))]
+    pub after: i64,
+    /// Where the host is.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `conclave cancel`
+#[derive(Debug, Args)]
+pub struct CancelArgs {
+    /// The deliberation's id.
+    pub id: String,
+    /// Why; it is kept with the deliberation.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub reason: String,
+    /// Where the host is.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `conclave plugin`
+#[derive(Debug, Subcommand)]
+pub enum PluginCommand {
+    /// Check whether a component may be a plugin, without a host.
+    Check(PluginCheckArgs),
+}
+
+/// `conclave plugin check`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The checks and their words are those of the host: it must be a component of a known world, import only
+what is linked, fit the limits, compile, and describe itself by the rules.
+
+Example:
+  conclave plugin check target/wasm32-wasip2/release/my_strategy.wasm")]
+pub struct PluginCheckArgs {
+    /// The component.
+    pub file: PathBuf,
+    /// A configuration whose [plugins.limits] apply.
+    #[arg(long, value_name = "FILE", env = "CONCLAVE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+        _ => Err("it must be KEY=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn named_flags_outdo_set() {
+        let typed = ["conclave", "serve", "--model", "a", "--set", "inference.model=b", "--set", "log.level=off"];
+        let Command::Serve(args) = Cli::try_parse_from(typed).unwrap().command else {
+            unreachable!("it is serve");
+        };
+        let loaded = crate::config::load(&args.sources(Environment::default())).unwrap();
+        assert_eq!(loaded.config.inference.model.as_deref(), Some("a"));
+        assert_eq!(String::from(loaded.config.log.level), "off");
+    }
+
+    #[test]
+    fn wrong_usage_is_refused() {
+        for typed in [
+            &["conclave", "run"][..],
+            &["conclave", "run", "x", "--agents", "0"],
+            &["conclave", "run", "x", "--param", "novalue"],
+            &["conclave", "serve", "--json"],
+            &["conclave", "demo", "--endpoint", "http://h"],
+        ] {
+            assert_eq!(Cli::try_parse_from(typed).unwrap_err().exit_code(), 2, "{typed:?}");
+        }
+    }
+}

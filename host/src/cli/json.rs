@@ -1,0 +1,207 @@
+//! Wire messages as JSON: the field names of the .proto file, times as RFC 3339, durations in
+//! seconds, absent and empty fields left out.
+
+use serde_json::{Map, Value, json};
+
+use super::pb;
+use super::pb::deliberation_event::Event;
+use super::pb::generation_finished;
+
+/// A deliberation.
+pub(super) fn deliberation(one: &pb::Deliberation) -> Value {
+    compact(json!({
+        "name": one.name,
+        "uid": one.uid,
+        "state": one.state().as_str_name(),
+        "task": one.task.as_ref().map(task),
+        "endpoint": one.endpoint,
+        "strategy": one.strategy.as_ref().map(plugin),
+        "scorer": one.scorer.as_ref().map(plugin),
+        "timeout_seconds": one.timeout.as_ref().map(seconds),
+        "max_retries": one.max_retries,
+        "labels": one.labels,
+        "correlation_id": one.correlation_id,
+        "create_time": one.create_time.map(|time| time.to_string()),
+        "update_time": one.update_time.map(|time| time.to_string()),
+        "end_time": one.end_time.map(|time| time.to_string()),
+        "deadline_time": one.deadline_time.map(|time| time.to_string()),
+        "sequence": one.sequence,
+        "usage": one.usage.as_ref().map(usage),
+        "outcome": one.outcome.as_ref().map(outcome),
+        "failure": one.failure.as_ref().map(failure),
+        "cancel_reason": one.cancel_reason,
+    }))
+}
+
+/// An event; `type` is the name of its field in the .proto file.
+pub(super) fn event(event: &pb::DeliberationEvent) -> Value {
+    let (name, body) = match &event.event {
+        Some(Event::Accepted(one)) => {
+            ("accepted", json!({ "deliberation": one.deliberation.as_ref().map(deliberation) }))
+        }
+        Some(Event::GenerationStarted(one)) => (
+            "generation_started",
+            json!({
+                "job": one.job, "agent_id": one.agent_id, "model": one.model, "phase": one.phase,
+                "round": one.round, "attempt": one.attempt,
+                "retry_cause": one.retry_cause.as_ref().map(generation_failure),
+            }),
+        ),
+        Some(Event::Tokens(one)) => ("tokens", json!({ "job": one.job, "attempt": one.attempt, "text": one.text })),
+        Some(Event::GenerationFinished(one)) => ("generation_finished", generation_finished(one)),
+        Some(Event::CandidatesProposed(one)) => {
+            let candidates: Vec<_> = one.candidates.iter().map(candidate).collect();
+            ("candidates_proposed", json!({ "call": one.call, "candidates": candidates }))
+        }
+        Some(Event::CandidatesScored(one)) => (
+            "candidates_scored",
+            json!({
+                "call": one.call, "scored": one.scored.iter().map(ranked).collect::<Vec<_>>(),
+                "failure": one.failure.as_ref().map(generation_failure),
+            }),
+        ),
+        Some(Event::Progress(one)) => {
+            // The payload is JSON already, but a plugin's: it may be damaged.
+            let payload = serde_json::from_str(&one.payload_json).unwrap_or_else(|_| json!(one.payload_json));
+            ("progress", json!({ "kind": one.kind, "payload": payload }))
+        }
+        Some(Event::CancelRequested(one)) => ("cancel_requested", json!({ "reason": one.reason })),
+        Some(Event::Paused(one)) => ("paused", json!({ "wasted_tokens": one.wasted_tokens })),
+        Some(Event::Finished(one)) => ("finished", finished(one)),
+        None => ("unknown", json!({})),
+    };
+    let mut all = Map::new();
+    all.insert("type".to_owned(), json!(name));
+    if event.sequence != 0 {
+        all.insert("sequence".to_owned(), json!(event.sequence));
+    }
+    all.insert("time".to_owned(), json!(event.time.map(|time| time.to_string())));
+    all.extend(body.as_object().cloned().unwrap_or_default());
+    compact(Value::Object(all))
+}
+
+fn finished(one: &pb::Finished) -> Value {
+    json!({
+        "state": one.state().as_str_name(),
+        "outcome": one.outcome.as_ref().map(outcome),
+        "failure": one.failure.as_ref().map(failure),
+        "cancel_reason": one.cancel_reason,
+        "usage": one.usage.as_ref().map(usage),
+    })
+}
+
+fn generation_finished(one: &pb::GenerationFinished) -> Value {
+    let (generation, failure) = match &one.result {
+        Some(generation_finished::Result::Generation(generation)) => (Some(generation), None),
+        Some(generation_finished::Result::Failure(failure)) => (None, Some(failure)),
+        None => (None, None),
+    };
+    json!({
+        "job": one.job,
+        "agent_id": one.agent_id,
+        "generation": generation.map(|generation| json!({
+            "text": generation.text,
+            "reasoning": generation.reasoning,
+            "finish_reason": generation.finish_reason().as_str_name(),
+            "prompt_tokens": generation.prompt_tokens,
+            "cached_tokens": generation.cached_tokens,
+            "completion_tokens": generation.completion_tokens,
+            "latency_seconds": generation.latency.as_ref().map(seconds),
+        })),
+        "failure": failure.map(generation_failure),
+    })
+}
+
+fn task(one: &pb::Task) -> Value {
+    let agent = |agent: &pb::Agent| {
+        json!({
+            "id": agent.id, "role": agent.role, "model": agent.model,
+            "prompt_template": agent.prompt_template,
+        })
+    };
+    json!({
+        "id": one.id,
+        "description": one.description,
+        "role": one.role,
+        "agents": one.agents.iter().map(agent).collect::<Vec<_>>(),
+        "model": one.model,
+        "metadata": one.metadata,
+    })
+}
+
+fn plugin(one: &pb::PluginSelection) -> Value {
+    let params: Option<Value> = serde_json::from_str(&one.params_json).ok();
+    json!({ "name": one.name, "version": one.version, "digest": one.digest, "params": params })
+}
+
+fn outcome(one: &pb::Outcome) -> Value {
+    json!({
+        "ranked": one.ranked.iter().map(ranked).collect::<Vec<_>>(),
+        "reasoning": one.reasoning,
+        "rounds": one.rounds,
+        "stopped_early": one.stopped_early,
+        "metadata": one.metadata,
+        "completeness": one.completeness.map(|completeness| json!({
+            "agents": completeness.agents,
+            "agents_completed": completeness.agents_completed,
+            "agents_failed": completeness.agents_failed,
+        })),
+    })
+}
+
+fn ranked(one: &pb::RankedCandidate) -> Value {
+    json!({
+        "candidate": one.candidate.as_ref().map(candidate),
+        "score": one.score.as_ref().map(|score| json!({
+            "value": score.value, "confidence": score.confidence, "rationale": score.rationale,
+        })),
+    })
+}
+
+fn candidate(one: &pb::Candidate) -> Value {
+    json!({
+        "agent_id": one.agent_id, "content": one.content, "reasoning": one.reasoning, "jobs": one.jobs,
+    })
+}
+
+fn usage(one: &pb::Usage) -> Value {
+    json!({
+        "generations": one.generations,
+        "generations_completed": one.generations_completed,
+        "generations_failed": one.generations_failed,
+        "generations_cancelled": one.generations_cancelled,
+        "prompt_tokens": one.prompt_tokens,
+        "completion_tokens": one.completion_tokens,
+        "wasted_tokens": one.wasted_tokens,
+    })
+}
+
+fn failure(one: &pb::Failure) -> Value {
+    json!({ "reason": one.reason, "message": one.message })
+}
+
+fn generation_failure(one: &pb::GenerationFailure) -> Value {
+    json!({ "kind": one.kind, "message": one.message })
+}
+
+fn seconds(duration: &prost_types::Duration) -> f64 {
+    duration.seconds as f64 + f64::from(duration.nanos) / 1e9
+}
+
+/// Without members that are null, an empty text, or an empty map: at every depth but inside lists.
+fn compact(value: Value) -> Value {
+    let Value::Object(members) = value else {
+        return value;
+    };
+    let members = members.into_iter().map(|(name, value)| (name, compact(value)));
+    Value::Object(members.filter(|(_, value)| !is_absent(value)).collect())
+}
+
+fn is_absent(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        _ => false,
+    }
+}

@@ -1,0 +1,110 @@
+//! What the settings mean to the core and to the adapters.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use conclave_core::endpoint::{AllowedOrigins, Endpoint};
+use conclave_core::ids::ModelName;
+use conclave_core::limits::Limits;
+use conclave_core::plugin::PluginChoice;
+use conclave_core::request::Policy;
+use conclave_core::session::Retry;
+use conclave_core::submit::Terms;
+
+use super::settings::Config;
+use crate::openai::{self, ApiKey};
+use crate::wasm::EngineConfig;
+
+impl Config {
+    /// What every accepted deliberation is given.
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        let (inference, limits) = (&self.inference, &self.limits);
+        Terms {
+            policy: Policy {
+                endpoint_default: inference.endpoint.clone(),
+                allowed: AllowedOrigins::new(&inference.allowed_endpoints),
+                model_default: inference.model.clone().map(ModelName::new),
+                strategy_default: choice(&self.plugins.strategy_default),
+                scorer_default: choice(&self.plugins.scorer_default),
+                timeout_default: Duration::from_secs(limits.timeout_default_seconds),
+                timeout_max: Duration::from_secs(limits.timeout_max_seconds),
+                retries_default: limits.retries_default,
+                retries_max: limits.retries_max,
+            },
+            metadata_allowed: self.prompt.metadata_allowed.clone(),
+            limits: Limits {
+                generations_max: limits.generations_max,
+                open_generations_max: limits.open_generations_max,
+                entries_max: limits.entries_max,
+                emit_bytes_max: limits.emit_bytes_max,
+            },
+        }
+    }
+
+    /// How failed generations are tried again.
+    #[must_use]
+    pub fn retry(&self) -> Retry {
+        Retry {
+            base: Duration::from_millis(self.inference.retry_base_ms),
+            cap: Duration::from_millis(self.inference.retry_cap_ms),
+        }
+    }
+
+    /// How the openai adapter calls model servers.
+    #[must_use]
+    pub fn openai(&self, api_keys: Vec<(Endpoint, ApiKey)>) -> openai::Settings {
+        let inference = &self.inference;
+        let allowed = inference.endpoint.iter().chain(&inference.allowed_endpoints);
+        openai::Settings {
+            allowed: allowed.cloned().collect(),
+            api_keys,
+            connect_timeout: Duration::from_secs(inference.connect_timeout_seconds),
+            first_byte_timeout: Duration::from_secs(inference.first_byte_timeout_seconds),
+            idle_timeout: Duration::from_secs(inference.idle_timeout_seconds),
+            answer_bytes_max: inference.answer_bytes_max,
+            idle_connections_max: inference.idle_connections_max,
+            ..openai::Settings::default()
+        }
+    }
+
+    /// How the wasm adapter runs plugins.
+    #[must_use]
+    pub fn engine(&self) -> EngineConfig {
+        EngineConfig {
+            limits: self.plugins.limits.clone(),
+            instances_max: self.plugins.instances_max,
+            compiled_max: self.plugins.compiled_max,
+            cache_dir: Some(self.server.data_dir.join("compiled")),
+        }
+    }
+
+    /// How long the host may take to stop.
+    #[must_use]
+    pub fn shutdown_grace(&self) -> Duration {
+        Duration::from_secs(self.server.shutdown_grace_seconds)
+    }
+
+    /// The journal's file.
+    #[must_use]
+    pub fn journal_path(&self) -> PathBuf {
+        self.server.data_dir.join("journal.sqlite")
+    }
+
+    /// Where components are kept.
+    #[must_use]
+    pub fn plugin_store_dir(&self) -> PathBuf {
+        self.server.data_dir.join("plugins")
+    }
+}
+
+/// `NAME` or `NAME@VERSION`.
+fn choice(text: &str) -> PluginChoice {
+    match text.trim().split_once('@') {
+        Some((name, version)) => PluginChoice {
+            version: Some(version.to_owned()),
+            ..PluginChoice::named(name)
+        },
+        None => PluginChoice::named(text.trim()),
+    }
+}

@@ -1,0 +1,63 @@
+//! The variables that deployments of the service before set.
+
+use super::environment::Environment;
+use super::keys;
+
+/// What those variables say.
+#[derive(Debug, Default)]
+pub(super) struct Legacy {
+    pub(super) values: Vec<Translated>,
+    pub(super) notices: Vec<String>,
+}
+
+/// A variable of old as a key's value.
+#[derive(Debug)]
+pub(super) struct Translated {
+    pub(super) variable: &'static str,
+    pub(super) key: &'static str,
+    pub(super) text: String,
+}
+
+/// Parts that this build does not have yet.
+const NOT_USED_YET: [&str; 4] = ["RAY_ADDRESS", "RAY_DASHBOARD_URL", "NATS_URL", "ENABLE_NATS"];
+
+/// Reads the variables of old. One whose key has a variable of its own that is set says nothing.
+pub(super) fn read(environment: &Environment) -> Legacy {
+    let mut legacy = Legacy::default();
+    let outdone = |key: &str| environment.get(&keys::variable(key)).is_some();
+    if let Some(port) = environment.get("GRPC_PORT") {
+        let (key, own) = ("server.grpc_addr", keys::variable("server.grpc_addr"));
+        if outdone(key) {
+            legacy.notices.push(format!("GRPC_PORT is not used: {own} is set too"));
+        } else {
+            legacy.notices.push(format!(
+                "GRPC_PORT makes gRPC listen on all interfaces (0.0.0.0:{port}), as it did before; \
+                 set {own} to choose the interface"
+            ));
+            legacy.values.push(Translated {
+                variable: "GRPC_PORT",
+                key,
+                text: format!("0.0.0.0:{port}"),
+            });
+        }
+    }
+    if let Some(level) = environment.get("LOG_LEVEL")
+        && !outdone("log.level")
+    {
+        legacy.values.push(Translated {
+            variable: "LOG_LEVEL",
+            key: "log.level",
+            text: level.to_owned(),
+        });
+    }
+    let unused: Vec<_> = NOT_USED_YET.into_iter().filter(|name| environment.get(name).is_some()).collect();
+    if !unused.is_empty() {
+        let verb = if unused.len() == 1 { "is" } else { "are" };
+        legacy.notices.push(format!(
+            "{} {verb} accepted, but not used yet: generations run on OpenAI-compatible endpoints, and \
+             nothing is published to NATS",
+            unused.join(", ")
+        ));
+    }
+    legacy
+}

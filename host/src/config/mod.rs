@@ -1,0 +1,98 @@
+//! What an operator decides: one typed [`Config`], merged from defaults, a TOML file, the environment
+//! and flags, the later over the earlier.
+//!
+//! [`Config::default`] is the only list of keys: names of variables, suggestions and checks derive
+//! from it. This module is the one place that reads the environment.
+
+mod domain;
+mod environment;
+mod keys;
+mod layers;
+mod legacy;
+mod level;
+mod problem;
+mod rules;
+mod secrets;
+mod settings;
+mod show;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use conclave_core::endpoint::Endpoint;
+
+use crate::openai::ApiKey;
+
+pub use environment::Environment;
+pub use level::{InvalidLevel, Level};
+pub use problem::{Error, Origin, Problem};
+pub use settings::{
+    Compat, Config, FleetResponseShape, Format, Inference, Key, Limits, Log, Plugins, Prompt, Server,
+};
+
+/// Where values come from, beside the defaults.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The TOML file, if there is one.
+    pub file: Option<PathBuf>,
+    /// The process's variables.
+    pub environment: Environment,
+    /// What stands on the command line.
+    pub flags: Vec<Flag>,
+}
+
+/// One key as the command line sets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flag {
+    /// The flag, for error messages, for example `--grpc-addr`.
+    pub name: &'static str,
+    /// The key, for example `server.grpc_addr`.
+    pub key: String,
+    /// The value, written as in a variable.
+    pub text: String,
+}
+
+/// A configuration that follows all rules.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The values.
+    pub config: Config,
+    /// The API keys that it refers to.
+    pub api_keys: Vec<(Endpoint, ApiKey)>,
+    /// What the operator should be told at the start, one line each.
+    pub notices: Vec<String>,
+    /// Where each value that is no default comes from.
+    origins: BTreeMap<String, Origin>,
+}
+
+/// Merges all sources and checks the result.
+///
+/// # Errors
+/// When the file cannot be read, or with every key that is unknown and every value that breaks a rule.
+pub fn load(sources: &Sources) -> Result<Loaded, Error> {
+    let mut merged = layers::Merged::default();
+    if let Some(path) = &sources.file {
+        merged.add_file(path)?;
+    }
+    let legacy = legacy::read(&sources.environment);
+    merged.add_values(legacy.values);
+    merged.add_variables(&sources.environment);
+    merged.add_flags(&sources.flags);
+    let (config, origins, mut problems) = merged.into_config();
+    problems.extend(rules::broken(&config, &origins));
+    let keys_origin = origins.get("inference.keys").unwrap_or(&Origin::Default);
+    let (api_keys, unreadable) = secrets::read(&config.inference, &sources.environment, keys_origin);
+    problems.extend(unreadable);
+    problems.extend(layers::unknown_variables(&sources.environment, &config));
+    if !problems.is_empty() {
+        return Err(Error::Invalid(problems));
+    }
+    Ok(Loaded {
+        config,
+        api_keys,
+        notices: legacy.notices,
+        origins,
+    })
+}

@@ -1,0 +1,254 @@
+//! The settings and their defaults, with the reason of each number.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use conclave_core::endpoint::Endpoint;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::level::Level;
+use crate::openai;
+use crate::wasm::{EngineConfig, PluginLimits};
+
+/// All settings, by section.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where the host listens and keeps its data.
+    pub server: Server,
+    /// Where models are served.
+    pub inference: Inference,
+    /// What deliberations may ask for and use.
+    pub limits: Limits,
+    /// Which plugins there are, and what each may use.
+    pub plugins: Plugins,
+    /// What may reach a prompt.
+    pub prompt: Prompt,
+    /// What is logged.
+    pub log: Log,
+    /// How clients of the services before are answered.
+    pub compat: Compat,
+}
+
+/// `[server]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// gRPC: all services. Port 0 takes a free one.
+    #[serde(deserialize_with = "address")]
+    pub grpc_addr: SocketAddr,
+    /// HTTP: health and readiness.
+    #[serde(deserialize_with = "address")]
+    pub http_addr: SocketAddr,
+    /// The journal and the plugins that deliberations are pinned to; relative to the working directory.
+    pub data_dir: PathBuf,
+    /// How long running deliberations may go on after a signal to stop. Kubernetes kills after 30 s:
+    /// this leaves five of them to pause the rest.
+    pub shutdown_grace_seconds: u64,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            grpc_addr: SocketAddr::from(([127, 0, 0, 1], 50056)),
+            http_addr: SocketAddr::from(([127, 0, 0, 1], 9056)),
+            data_dir: PathBuf::from("conclave-data"),
+            shutdown_grace_seconds: 25,
+        }
+    }
+}
+
+/// `[inference]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Inference {
+    /// The OpenAI-compatible server of requests that name none.
+    pub endpoint: Option<Endpoint>,
+    /// The model of requests that name none.
+    pub model: Option<String>,
+    /// The origins that a request may name; nothing listed, nothing allowed.
+    pub allowed_endpoints: Vec<Endpoint>,
+    /// How long a connection to a model server may take.
+    pub connect_timeout_seconds: u64,
+    /// How long a model server may be silent before its answer begins.
+    pub first_byte_timeout_seconds: u64,
+    /// How long a model server may be silent within its answer.
+    pub idle_timeout_seconds: u64,
+    /// How large an answer may be, on the wire.
+    pub answer_bytes_max: usize,
+    /// Idle connections that are kept for each origin.
+    pub idle_connections_max: usize,
+    /// Generations in flight over all deliberations. vLLM decodes 256 sequences at once by default.
+    pub in_flight_max: usize,
+    /// The bound of the first wait before a retry; it doubles with each further one.
+    pub retry_base_ms: u64,
+    /// The bound of every wait before a retry.
+    pub retry_cap_ms: u64,
+    /// Which origin wants which API key.
+    pub keys: Vec<Key>,
+}
+
+impl Default for Inference {
+    fn default() -> Self {
+        let adapter = openai::Settings::default();
+        Self {
+            endpoint: None,
+            model: None,
+            allowed_endpoints: Vec::new(),
+            connect_timeout_seconds: adapter.connect_timeout.as_secs(),
+            first_byte_timeout_seconds: adapter.first_byte_timeout.as_secs(),
+            idle_timeout_seconds: adapter.idle_timeout.as_secs(),
+            answer_bytes_max: adapter.answer_bytes_max,
+            idle_connections_max: adapter.idle_connections_max,
+            in_flight_max: 256,
+            retry_base_ms: 500,
+            retry_cap_ms: 30_000,
+            keys: Vec::new(),
+        }
+    }
+}
+
+/// `[[inference.keys]]`: where an API key is. The key itself never stands in a configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    /// The endpoint whose origin wants the key.
+    pub endpoint: Endpoint,
+    /// A file that holds it.
+    #[serde(default)]
+    pub api_key_file: Option<PathBuf>,
+    /// A variable that holds it.
+    #[serde(default)]
+    pub api_key_env: Option<String>,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Unfinished deliberations that the host holds; more are refused.
+    pub deliberations_max: usize,
+    /// Generations of a deliberation.
+    pub generations_max: u32,
+    /// Generations of a deliberation that its strategy may have open at once.
+    pub open_generations_max: u32,
+    /// Journal entries of a deliberation.
+    pub entries_max: u32,
+    /// Bytes of one payload that a plugin emits.
+    pub emit_bytes_max: u32,
+    /// The timeout of requests that name none.
+    pub timeout_default_seconds: u64,
+    /// The longest timeout that a request may name.
+    pub timeout_max_seconds: u64,
+    /// The retries of a generation when the request does not say.
+    pub retries_default: u32,
+    /// The most retries that a request may ask for.
+    pub retries_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let session = conclave_core::limits::Limits::default();
+        Self {
+            // As many as plugin instances: more would only wait.
+            deliberations_max: 1_000,
+            generations_max: session.generations_max,
+            open_generations_max: session.open_generations_max,
+            entries_max: session.entries_max,
+            emit_bytes_max: session.emit_bytes_max,
+            timeout_default_seconds: 300,
+            timeout_max_seconds: 1_800,
+            retries_default: 3,
+            retries_max: 10,
+        }
+    }
+}
+
+/// `[plugins]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Plugins {
+    /// A directory whose `.wasm` files are loaded beside the built-in plugins.
+    pub dir: Option<PathBuf>,
+    /// The strategy of requests that name none; `NAME` or `NAME@VERSION`.
+    pub strategy_default: String,
+    /// The scorer of requests that name none; `NAME` or `NAME@VERSION`.
+    pub scorer_default: String,
+    /// Strategies that may be live at once; more wait.
+    pub instances_max: u32,
+    /// Compiled components that are kept in memory.
+    pub compiled_max: usize,
+    /// What one instance may use.
+    pub limits: PluginLimits,
+}
+
+impl Default for Plugins {
+    fn default() -> Self {
+        let engine = EngineConfig::default();
+        Self {
+            dir: None,
+            strategy_default: "sample-vote".to_owned(),
+            scorer_default: "agreement".to_owned(),
+            instances_max: engine.instances_max,
+            compiled_max: engine.compiled_max,
+            limits: engine.limits,
+        }
+    }
+}
+
+/// `[prompt]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Prompt {
+    /// The metadata keys that plugins are shown; nothing listed, nothing shown.
+    pub metadata_allowed: Vec<String>,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// How much is logged.
+    pub level: Level,
+    /// In which form.
+    pub format: Format,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// For people on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[compat]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Compat {
+    /// How `fleet.ray_executor.v1` answers a submit.
+    pub fleet_response_shape: FleetResponseShape,
+}
+
+/// The two shapes of `fleet.ray_executor.v1.ExecuteDeliberationResponse` that clients were built with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FleetResponseShape {
+    /// task_id, deliberation_id, status, message: what clients deployed today expect.
+    #[default]
+    Newer,
+    /// deliberation_id, status, message: what their elders expect.
+    Older,
+}
+
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| {
+        serde::de::Error::custom("must be an IP address and a port, for example 127.0.0.1:50056")
+    })
+}

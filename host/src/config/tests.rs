@@ -1,0 +1,235 @@
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::*;
+
+fn variables(variables: &[(&str, &str)]) -> Sources {
+    Sources {
+        environment: variables.iter().copied().collect(),
+        ..Sources::default()
+    }
+}
+
+fn file(dir: &tempfile::TempDir, text: &str) -> Option<PathBuf> {
+    let path = dir.path().join("conclave.toml");
+    std::fs::write(&path, text).unwrap();
+    Some(path)
+}
+
+/// What is wrong, without the file's directory.
+fn error(sources: &Sources) -> String {
+    let text = load(sources).unwrap_err().to_string();
+    match sources.file.as_ref().and_then(|path| path.parent()) {
+        Some(dir) => text.replace(&format!("{}/", dir.display()), ""),
+        None => text,
+    }
+}
+
+fn error_in_file(text: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    error(&Sources { file: file(&dir, text), ..Sources::default() })
+}
+
+#[test]
+fn without_sources_all_is_default() {
+    let loaded = load(&Sources::default()).unwrap();
+    assert_eq!(loaded.config, Config::default());
+    assert!(loaded.notices.is_empty() && loaded.api_keys.is_empty());
+}
+
+#[test]
+fn flags_outdo_variables_which_outdo_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "[limits]\nretries_max = 11\ngenerations_max = 12\nentries_max = 13\n[plugins.limits]\ncpu_ms_max = 14";
+    let sources = Sources {
+        file: file(&dir, text),
+        environment: [("CONCLAVE_LIMITS_GENERATIONS_MAX", "22"), ("CONCLAVE_LIMITS_ENTRIES_MAX", "23")]
+            .into_iter()
+            .collect(),
+        flags: vec![Flag { name: "--set", key: "limits.entries_max".into(), text: "33".into() }],
+    };
+    let loaded = load(&sources).unwrap();
+    let limits = &loaded.config.limits;
+    assert_eq!((limits.retries_max, limits.generations_max, limits.entries_max), (11, 22, 33));
+    assert_eq!(limits.retries_default, 3);
+    assert_eq!(loaded.config.plugins.limits.cpu_ms_max, 14);
+    assert_eq!(loaded.config.plugins.limits.calls_max, 1_000_000);
+}
+
+#[test]
+fn every_kind_of_value_can_stand_in_a_variable() {
+    let sources = variables(&[
+        ("CONCLAVE_SERVER_GRPC_ADDR", "127.0.0.1:0"),
+        ("CONCLAVE_INFERENCE_ENDPOINT", "http://vllm:8000/v1"),
+        ("CONCLAVE_INFERENCE_ALLOWED_ENDPOINTS", "http://a:1, http://b:2"),
+        ("CONCLAVE_PROMPT_METADATA_ALLOWED", "[\"language\"]"),
+        ("CONCLAVE_INFERENCE_KEYS", "[{endpoint = \"http://a:1\", api_key_env = \"CONCLAVE_A_KEY\"}]"),
+        ("CONCLAVE_A_KEY", "sk-1"),
+        ("CONCLAVE_LOG_FORMAT", "json"),
+        ("CONCLAVE_PLUGINS_DIR", ""),
+        ("CONCLAVE_ADDR", "http://elsewhere"),
+    ]);
+    let loaded = load(&sources).unwrap();
+    let config = &loaded.config;
+    assert_eq!(config.server.grpc_addr, SocketAddr::from(([127, 0, 0, 1], 0)));
+    assert_eq!(config.inference.endpoint, Some(Endpoint::parse("http://vllm:8000").unwrap()));
+    assert_eq!(config.inference.allowed_endpoints.len(), 2);
+    assert_eq!(config.prompt.metadata_allowed, ["language"]);
+    assert_eq!(config.log.format, Format::Json);
+    assert_eq!(config.plugins.dir, None);
+    assert_eq!(loaded.api_keys, [(Endpoint::parse("http://a:1").unwrap(), ApiKey::new("sk-1"))]);
+}
+
+#[test]
+fn unknown_keys_are_answered_with_the_nearest() {
+    insta::assert_snapshot!(error_in_file("grpc_addr = 1\n[inference]\nmodle = \"m\"\n[log.level]\nx = 1"), @r"
+    the configuration is invalid:
+      - there is no key `grpc_addr` (conclave.toml); did you mean `server.grpc_addr`?
+      - there is no key `inference.modle` (conclave.toml); did you mean `inference.model`?
+      - `log.level` is `{ x = 1 }` (conclave.toml): it must be a text
+    ");
+    insta::assert_snapshot!(error(&variables(&[("CONCLAVE_INFERENCE_ENDPIONT", "sk-secret")])), @"the configuration is invalid: there is no variable `CONCLAVE_INFERENCE_ENDPIONT`; did you mean `CONCLAVE_INFERENCE_ENDPOINT`?");
+    let flags = vec![Flag { name: "--set", key: "limits.retry_max".into(), text: "1".into() }];
+    let sources = Sources { flags, ..Sources::default() };
+    insta::assert_snapshot!(error(&sources), @"the configuration is invalid: there is no key `limits.retry_max` (flag --set); did you mean `limits.retries_max`?");
+}
+
+#[test]
+fn bad_values_name_key_value_origin_and_rule() {
+    let text = "
+        server = { grpc_addr = 'localhost:1', shutdown_grace_seconds = -1 }
+        inference = { endpoint = 'ftp://h', allowed_endpoints = 'http://h', in_flight_max = 'many', model = ' ' }
+        limits = { retries_default = 11, timeout_default_seconds = 2000, generations_max = 99999999999 }
+        log = { level = 'loud', format = 'xml' }
+        compat = { fleet_response_shape = 'oldest' }
+        plugins = 3";
+    insta::assert_snapshot!(error_in_file(text), @r"
+    the configuration is invalid:
+      - `plugins` is `3` (conclave.toml): it must be a table
+      - `compat.fleet_response_shape` is `oldest` (conclave.toml): it does not fit: unknown variant `oldest`, expected `newer` or `older`
+      - `inference.allowed_endpoints` is `http://h` (conclave.toml): it must be a list: entries with commas between them, or a TOML array
+      - `inference.endpoint` is `ftp://h` (conclave.toml): it does not fit: `ftp://h` must be an http or https URL with a host
+      - `inference.in_flight_max` is `many` (conclave.toml): it must be a whole number, 0 or more
+      - `limits.generations_max` is `99999999999` (conclave.toml): it is too large
+      - `log.format` is `xml` (conclave.toml): it does not fit: unknown variant `xml`, expected one of `auto`, `pretty`, `json`
+      - `log.level` is `loud` (conclave.toml): it must be trace, debug, info, warning, error, critical or off, or directives like `info,conclave::grpc=debug`
+      - `server.grpc_addr` is `localhost:1` (conclave.toml): it must be an IP address and a port, for example 127.0.0.1:50056
+      - `server.shutdown_grace_seconds` is `-1` (conclave.toml): it must be a whole number, 0 or more
+      - `inference.model` is ` ` (conclave.toml): it must not be blank
+      - `limits.timeout_default_seconds` is `2000` (conclave.toml): it must be 1 to 1800
+      - `limits.retries_default` is `11` (conclave.toml): it must be 0 to 10
+    ");
+}
+
+#[test]
+fn every_number_has_a_bound() {
+    for (key, default) in keys::all().into_iter().filter(|(_, default)| default.is_number()) {
+        let too_much = variables(&[(&keys::variable(&key), "99999999999999999")]);
+        assert!(error(&too_much).contains(&format!("`{key}` is")), "{key}");
+        let as_it_is = variables(&[(&keys::variable(&key), &default.to_string())]);
+        assert_eq!(load(&as_it_is).unwrap().config, Config::default(), "{key}");
+    }
+}
+
+#[test]
+fn what_must_fit_together_is_checked() {
+    let rule = |key: &str, value: &str| {
+        let sources = variables(&[(key, value)]);
+        error(&sources).split(": it ").last().unwrap_or_default().to_owned()
+    };
+    assert_eq!(
+        rule("CONCLAVE_SERVER_HTTP_ADDR", "127.0.0.1:50056"),
+        "must be another address than `server.grpc_addr`"
+    );
+    assert_eq!(
+        rule("CONCLAVE_INFERENCE_RETRY_BASE_MS", "40000"),
+        "must be at most `inference.retry_cap_ms`, which is 30000"
+    );
+    assert_eq!(
+        rule("CONCLAVE_INFERENCE_ALLOWED_ENDPOINTS", "http://*.example"),
+        "must be an exact origin, patterns are not supported"
+    );
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_refused_without_showing_its_lines() {
+    let error = error_in_file("[inference]\nmodel = \"m\"\nkey = sk-secret\n");
+    assert!(error.starts_with("`conclave.toml` is not TOML: line 3: "), "{error}");
+    assert!(!error.contains("sk-secret"), "{error}");
+    let missing = Sources { file: Some("/no/such/file".into()), ..Sources::default() };
+    assert_eq!(error(&missing), "cannot read the configuration file `/no/such/file`");
+}
+
+#[test]
+fn names_of_existing_deployments_keep_working() {
+    let sources = variables(&[("GRPC_PORT", "50070"), ("LOG_LEVEL", "WARNING"), ("NATS_URL", "nats://n")]);
+    let loaded = load(&sources).unwrap();
+    assert_eq!(loaded.config.server.grpc_addr, SocketAddr::from(([0, 0, 0, 0], 50070)));
+    assert_eq!(loaded.config.log.level, Level::parse("warning").unwrap_or_default());
+    insta::assert_snapshot!(loaded.notices.join("\n"), @r"
+    GRPC_PORT makes gRPC listen on all interfaces (0.0.0.0:50070), as it did before; set CONCLAVE_SERVER_GRPC_ADDR to choose the interface
+    NATS_URL is accepted, but not used yet: generations run on OpenAI-compatible endpoints, and nothing is published to NATS
+    ");
+    let own = [("GRPC_PORT", "50070"), ("CONCLAVE_SERVER_GRPC_ADDR", "127.0.0.1:1"), ("LOG_LEVEL", "ERROR"), ("CONCLAVE_LOG_LEVEL", "debug")];
+    let loaded = load(&variables(&own)).unwrap();
+    assert_eq!(loaded.config.server.grpc_addr.port(), 1);
+    assert_eq!(String::from(loaded.config.log.level), "debug");
+    insta::assert_snapshot!(error(&variables(&[("GRPC_PORT", "http")])), @"the configuration is invalid: `server.grpc_addr` is `0.0.0.0:http` (variable GRPC_PORT): it must be an IP address and a port, for example 127.0.0.1:50056");
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let key_file = dir.path().join("key");
+    std::fs::write(&key_file, "sk-in-file\n").unwrap();
+    let text = format!(
+        "[inference]\nendpoint = \"http://h\"\n[[inference.keys]]\nendpoint = \"http://h\"\napi_key_file = \"{}\"",
+        key_file.display()
+    );
+    let loaded = load(&Sources { file: file(&dir, &text), ..Sources::default() }).unwrap();
+    assert_eq!(loaded.api_keys, [(Endpoint::parse("http://h").unwrap(), ApiKey::new("sk-in-file"))]);
+    assert!(!format!("{loaded:?}{}", loaded.to_toml()).contains("sk-in-file"));
+    for text in [
+        "inference.keys = ['sk-secret']",
+        "inference.keys = [{ endpoint = 'http://h', api_key = 'sk-secret' }]",
+        "inference.keys = 'sk-secret'",
+        "inference.endpoint = 'http://sk:sk-secret@h'",
+        "inference.endpoint = 'http://sk:sk-secret@h h'",
+        "inference.allowed_endpoints = ['http://sk:sk-secret@h']",
+        "inference.api_key = 'sk-secret'",
+    ] {
+        let error = error_in_file(text);
+        assert!(!error.contains("sk-secret"), "{error}");
+    }
+}
+
+#[test]
+fn a_key_that_cannot_be_read_is_refused() {
+    let text = "[inference]\nendpoint = 'http://h'\nkeys = [
+        { endpoint = 'http://h', api_key_env = 'VLLM_KEY' }, { endpoint = 'http://other' }]";
+    insta::assert_snapshot!(error_in_file(&text.replace("[\n", "[").replace(",\n", ",")), @r"
+    the configuration is invalid:
+      - `inference.keys[1].endpoint` is `http://other` (conclave.toml): it must be `inference.endpoint` or one of `inference.allowed_endpoints`
+      - `inference.keys[0].api_key_env` is `VLLM_KEY` (conclave.toml): it must name a variable that is set
+      - `inference.keys[1].endpoint` is `http://other` (conclave.toml): it must have exactly one of `api_key_file` and `api_key_env`
+    ");
+}
+
+#[test]
+fn the_effective_configuration_says_where_each_value_stands() {
+    let sources = variables(&[
+        ("CONCLAVE_INFERENCE_ENDPOINT", "http://vllm:8000"),
+        ("CONCLAVE_INFERENCE_KEYS", "[{endpoint='http://vllm:8000', api_key_env='KEY'}]"),
+        ("KEY", "sk-secret"),
+        ("CONCLAVE_PLUGINS_LIMITS_CPU_MS_MAX", "5000"),
+    ]);
+    insta::assert_snapshot!(load(&sources).unwrap().to_toml());
+}
+
+#[test]
+fn what_is_shown_can_be_read_again() {
+    let loaded = load(&variables(&[("CONCLAVE_INFERENCE_ENDPOINT", "http://vllm:8000")])).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let again = load(&Sources { file: file(&dir, &loaded.to_toml()), ..Sources::default() }).unwrap();
+    assert_eq!(again.config, loaded.config);
+}

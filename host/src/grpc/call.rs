@@ -1,0 +1,192 @@
+//! What happens to every call, whatever its service: a bound, the client's deadline, a span.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tonic::Code;
+use tonic::body::Body;
+use tonic::codegen::Service;
+use tonic::codegen::http::{HeaderMap, Request, Response};
+use tracing::Instrument as _;
+
+use super::fields::Api;
+use super::status::{Refusal, status};
+
+/// What a service can learn of the call that it serves, from the request's extensions.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Call {
+    /// When the client stops waiting.
+    pub(super) deadline: Option<Instant>,
+    /// Held by a stream that goes on when the call has been answered.
+    place: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+impl Call {
+    /// The call that brought this request.
+    pub(super) fn of<T>(request: &tonic::Request<T>) -> Self {
+        request.extensions().get().cloned().unwrap_or_default()
+    }
+
+    /// Awaits what must not outlast the call.
+    pub(super) async fn bound<T>(&self, future: impl Future<Output = T>) -> Result<T, Refusal> {
+        let Some(deadline) = self.deadline else {
+            return Ok(future.await);
+        };
+        tokio::time::timeout_at(deadline, future)
+            .await
+            .map_err(|_| Refusal::DeadlineExceeded)
+    }
+}
+
+/// Serves calls with the services of `inner`.
+#[derive(Clone, Debug)]
+pub(super) struct Calls<S> {
+    inner: S,
+    places: Arc<Semaphore>,
+    places_max: usize,
+}
+
+impl<S> Calls<S> {
+    /// Serves at most `places_max` calls at once.
+    pub(super) fn new(inner: S, places_max: usize) -> Self {
+        Self {
+            inner,
+            places: Arc::new(Semaphore::new(places_max)),
+            places_max,
+        }
+    }
+
+    /// A place for a call; probes of the host's health need none.
+    fn place(&self, method: &str) -> Result<Option<Arc<OwnedSemaphorePermit>>, Refusal> {
+        if method.starts_with("/grpc.health.v1.Health/") {
+            return Ok(None);
+        }
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        place
+            .map(|place| Some(Arc::new(place)))
+            .map_err(|_| Refusal::Crowded(self.places_max))
+    }
+}
+
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+impl<S> Service<Request<Body>> for Calls<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Answering {
+        let started = Instant::now();
+        let span = span_of(&request);
+        // tonic answers a call whose `grpc-timeout` has passed with CANCELLED. This timer was started
+        // before tonic's and is a millisecond shorter, so that the client gets what gRPC promises.
+        let deadline = grpc_timeout(request.headers())
+            .and_then(|timeout| started.checked_add(timeout.saturating_sub(Duration::from_millis(1))));
+        let place = match self.place(request.uri().path()) {
+            Ok(place) => place,
+            Err(refusal) => {
+                let _entered = span.enter();
+                let response = refused(&refusal);
+                note(&response, started);
+                return Box::pin(std::future::ready(Ok(response)));
+            }
+        };
+        let call = Call { deadline, place };
+        request.extensions_mut().insert(call.clone());
+        let answer = self.inner.call(request);
+        let answering = async move {
+            let response = match call.bound(answer).await {
+                Ok(Ok(response)) => response,
+                Ok(Err(never)) => match never {},
+                Err(refusal) => refused(&refusal),
+            };
+            note(&response, started);
+            Ok(response)
+        };
+        Box::pin(answering.instrument(span))
+    }
+}
+
+fn span_of(request: &Request<Body>) -> tracing::Span {
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    tracing::debug_span!(
+        "grpc",
+        method = request.uri().path(),
+        request_id = header("x-request-id"),
+    )
+}
+
+/// These refusals concern no field, so that they read the same in every API.
+fn refused(refusal: &Refusal) -> Response<Body> {
+    status(refusal, Api::ConclaveV1).into_http()
+}
+
+/// Logs how the call was answered; of a stream, how it began.
+fn note(response: &Response<Body>, started: Instant) {
+    let code = response.headers().get("grpc-status");
+    let code = code.map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));
+    let latency_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    match code {
+        Code::Internal | Code::Unknown | Code::DataLoss => {
+            tracing::error!(?code, latency_ms, "the call failed");
+        }
+        Code::Ok => tracing::debug!(?code, latency_ms, "answered"),
+        _ => tracing::debug!(?code, latency_ms, "refused"),
+    }
+}
+
+/// The time that the client gives the call (`grpc-timeout` in the gRPC protocol over HTTP/2).
+fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if number.is_empty() || number.len() > 8 || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = number.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(number * 3600),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grpc_timeout_has_at_most_eight_digits_and_a_unit() {
+        let timeout = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", text.parse().unwrap());
+            grpc_timeout(&headers)
+        };
+        assert_eq!(timeout("5S"), Some(Duration::from_secs(5)));
+        assert_eq!(timeout("1H"), Some(Duration::from_secs(3600)));
+        assert_eq!(timeout("2M"), Some(Duration::from_secs(120)));
+        assert_eq!(timeout("100m"), Some(Duration::from_millis(100)));
+        assert_eq!(timeout("99999999u"), Some(Duration::from_micros(99_999_999)));
+        assert_eq!(timeout("7n"), Some(Duration::from_nanos(7)));
+        for wrong in ["", "S", "5", "5s", "-5S", "123456789S", "5 S"] {
+            assert_eq!(timeout(wrong), None, "{wrong}");
+        }
+    }
+}

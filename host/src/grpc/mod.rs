@@ -1,0 +1,55 @@
+//! The gRPC adapter: wire messages to and from the use cases of `conclave-core`, nothing else.
+//!
+//! Three packages are served on one port: `ray_executor.v1` and `fleet.ray_executor.v1`, whose
+//! clients were there before Conclave, and `conclave.v1`, the API of its own; health and reflection
+//! besides. Start with [`server()`].
+
+mod call;
+mod conclave_v1;
+mod fields;
+mod headers;
+mod health;
+mod ray_executor;
+mod server;
+mod status;
+
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::fmt;
+use std::sync::Arc;
+
+use conclave_core::clock::Clock;
+use conclave_core::follow::FollowDeliberation;
+use conclave_core::submit::SubmitDeliberation;
+
+pub use self::health::{Health, Readiness};
+pub use self::server::{ResponseShape, Server, Settings, server};
+
+/// The generated messages, clients and servers, a module a package.
+pub mod pb {
+    include!(concat!(env!("OUT_DIR"), "/grpc.rs"));
+
+    /// The encoded `google.protobuf.FileDescriptorSet` of all of them.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/grpc.bin"));
+}
+
+/// What the services are for.
+#[derive(Clone)]
+pub struct Host {
+    /// Accepts deliberations.
+    pub submit: Arc<SubmitDeliberation>,
+    /// Reads, watches, waits for and cancels them.
+    pub follow: FollowDeliberation,
+    /// The time.
+    pub clock: Clock,
+    /// How the host stands now, for `GetStatus`; it is asked at each call and must not block.
+    pub health: Arc<dyn Fn() -> Health + Send + Sync>,
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host").finish_non_exhaustive()
+    }
+}

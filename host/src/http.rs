@@ -1,0 +1,149 @@
+//! The health pages: `/healthz` while the process lives, `/readyz` while it takes work.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use futures::future::BoxFuture;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// Where the host stands between its start and its stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It resumes what it did not finish before.
+    Recovering,
+    /// It takes work.
+    Serving,
+    /// It takes no more work.
+    Stopping,
+}
+
+/// Why the host takes no work now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotReady {
+    /// It has just started.
+    #[error("recovering: deliberations of the last run are being resumed")]
+    Recovering,
+    /// It was told to stop.
+    #[error("stopping: a signal was received")]
+    Stopping,
+    /// Nothing that it accepted would be durable.
+    #[error("the journal does not take entries: see the log for the reason, and the disk of the data directory for room")]
+    JournalFailing,
+}
+
+/// Whether the host takes work: asked by `/readyz`, told by whoever starts and stops the host.
+#[derive(Clone)]
+pub struct Readiness {
+    phase: watch::Sender<Phase>,
+    journal_takes_entries: Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>,
+}
+
+impl Readiness {
+    /// A host that recovers, and whose journal is asked by this function.
+    pub fn new<F>(journal_takes_entries: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = bool> + Send + 'static,
+    {
+        Self {
+            phase: watch::Sender::new(Phase::Recovering),
+            journal_takes_entries: Arc::new(move || Box::pin(journal_takes_entries())),
+        }
+    }
+
+    /// Enters a phase. A host that stops never serves again.
+    pub fn enter(&self, next: Phase) {
+        self.phase.send_if_modified(|phase| {
+            let changes = *phase != Phase::Stopping && *phase != next;
+            if changes {
+                *phase = next;
+            }
+            changes
+        });
+    }
+
+    /// Whether it takes work, and if not, why.
+    ///
+    /// # Errors
+    /// The first reason that is found.
+    pub async fn check(&self) -> Result<(), NotReady> {
+        let phase = *self.phase.borrow();
+        match phase {
+            Phase::Recovering => Err(NotReady::Recovering),
+            Phase::Stopping => Err(NotReady::Stopping),
+            Phase::Serving if (self.journal_takes_entries)().await => Ok(()),
+            Phase::Serving => Err(NotReady::JournalFailing),
+        }
+    }
+}
+
+impl fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Readiness").field("phase", &*self.phase.borrow()).finish_non_exhaustive()
+    }
+}
+
+/// Serves the pages until `stop` is done and open requests are answered.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    readiness: Readiness,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    axum::serve(listener, router(readiness)).with_graceful_shutdown(stop).await
+}
+
+fn router(readiness: Readiness) -> Router {
+    Router::new()
+        .route("/healthz", get(async || "alive\n"))
+        .route("/readyz", get(readyz))
+        .fallback(async || (StatusCode::NOT_FOUND, "no such page; there are /healthz and /readyz\n"))
+        .with_state(readiness)
+}
+
+async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, String) {
+    match readiness.check().await {
+        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_host_is_ready_while_it_serves_and_its_journal_takes_entries() {
+        let takes_entries = Arc::new(AtomicBool::new(true));
+        let asked = Arc::clone(&takes_entries);
+        let readiness = Readiness::new(move || std::future::ready(asked.load(Ordering::Relaxed)));
+        assert_eq!(readiness.check().await, Err(NotReady::Recovering));
+        readiness.enter(Phase::Serving);
+        assert_eq!(readiness.check().await, Ok(()));
+        takes_entries.store(false, Ordering::Relaxed);
+        assert_eq!(readiness.check().await, Err(NotReady::JournalFailing));
+        takes_entries.store(true, Ordering::Relaxed);
+        readiness.enter(Phase::Stopping);
+        readiness.enter(Phase::Serving);
+        assert_eq!(readiness.check().await, Err(NotReady::Stopping));
+    }
+
+    #[tokio::test]
+    async fn the_pages_say_what_is_the_matter() {
+        let readiness = Readiness::new(|| std::future::ready(true));
+        let page = |State(readiness)| async { readyz(State(readiness)).await };
+        let (status, body) = page(State(readiness.clone())).await;
+        assert_eq!((status, body.starts_with("recovering")), (StatusCode::SERVICE_UNAVAILABLE, true));
+        readiness.enter(Phase::Serving);
+        assert_eq!(page(State(readiness)).await, (StatusCode::OK, "ready\n".to_owned()));
+    }
+}

@@ -1,0 +1,169 @@
+//! What a model server sends: one piece of a streamed answer, or a whole answer. Only the fields
+//! that are used, borrowed from the bytes where they can be.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+/// A `chat.completion.chunk`, a `chat.completion`, or an error.
+#[derive(Debug, Deserialize)]
+pub(super) struct Chunk<'a> {
+    /// One, since one is asked for; none in the chunk that carries the usage.
+    #[serde(borrow, default)]
+    pub(super) choices: Vec<Choice<'a>>,
+    #[serde(default)]
+    pub(super) usage: Option<WireUsage>,
+    /// Present in an error that came with status 200.
+    #[serde(default)]
+    error: Option<IgnoredAny>,
+    /// `error` in an error of an older vLLM.
+    #[serde(borrow, default)]
+    object: Option<Text<'a>>,
+}
+
+/// Why bytes are no piece of an answer.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// They say that the generation failed.
+    IsError,
+    /// They are no JSON of this form; where that shows.
+    Invalid { line: usize, column: usize },
+}
+
+impl<'a> Chunk<'a> {
+    /// Reads one piece. The parser's own words are left out: they may quote the answer.
+    pub(super) fn parse(data: &'a [u8]) -> Result<Self, Fault> {
+        let chunk: Self = serde_json::from_slice(data).map_err(|error| Fault::Invalid {
+            line: error.line(),
+            column: error.column(),
+        })?;
+        let object = chunk.object.as_ref().map_or("", |object| &*object.0);
+        if chunk.error.is_some() || object == "error" {
+            return Err(Fault::IsError);
+        }
+        Ok(chunk)
+    }
+}
+
+/// A piece of the answer.
+#[derive(Debug, Deserialize)]
+pub(super) struct Choice<'a> {
+    /// The new text; in an answer that is not streamed, all of it.
+    #[serde(borrow, default, alias = "message")]
+    pub(super) delta: Option<Delta<'a>>,
+    #[serde(borrow, default)]
+    pub(super) finish_reason: Option<Text<'a>>,
+    #[serde(default)]
+    pub(super) logprobs: Option<Logprobs>,
+}
+
+/// New text.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Delta<'a> {
+    #[serde(borrow, default)]
+    content: Option<Text<'a>>,
+    /// As vLLM and Ollama call it since 2025.
+    #[serde(borrow, default)]
+    reasoning: Option<Text<'a>>,
+    /// As DeepSeek, llama-server and older vLLM call it.
+    #[serde(borrow, default)]
+    reasoning_content: Option<Text<'a>>,
+}
+
+impl Delta<'_> {
+    /// Text of the answer, perhaps empty.
+    pub(super) fn text(&self) -> &str {
+        self.content.as_ref().map_or("", |text| &text.0)
+    }
+
+    /// Text of the reasoning, perhaps empty; servers that send both fields repeat themselves.
+    pub(super) fn reasoning(&self) -> &str {
+        let fields = [&self.reasoning, &self.reasoning_content];
+        let mut texts = fields.into_iter().flatten().map(|text| &*text.0);
+        texts.find(|text| !text.is_empty()).unwrap_or("")
+    }
+}
+
+/// A text that is borrowed unless it holds escapes; serde would copy an `Option<Cow<str>>`.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
+
+/// Log-probabilities of the tokens of a piece.
+#[derive(Debug, Deserialize)]
+pub(super) struct Logprobs {
+    #[serde(default)]
+    pub(super) content: Option<Vec<TokenLogprob>>,
+}
+
+/// The log-probability of one token.
+#[derive(Debug, Deserialize)]
+pub(super) struct TokenLogprob {
+    /// Null where a server had to write an infinity.
+    #[serde(default)]
+    logprob: Option<f64>,
+}
+
+impl TokenLogprob {
+    /// What stands for the logarithm of 0, as in OpenAI's interface.
+    const LOWEST: f32 = -9999.0;
+
+    /// The value, finite.
+    pub(super) fn finite(&self) -> f32 {
+        let value = self.logprob.map_or(Self::LOWEST, |value| value as f32);
+        if value.is_finite() {
+            value
+        } else {
+            Self::LOWEST
+        }
+    }
+}
+
+/// What the generation cost.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct WireUsage {
+    #[serde(default)]
+    pub(super) prompt_tokens: u32,
+    #[serde(default)]
+    pub(super) completion_tokens: u32,
+    #[serde(default)]
+    pub(super) prompt_tokens_details: Option<PromptTokensDetails>,
+}
+
+/// Where the prompt's tokens came from.
+#[derive(Debug, Deserialize)]
+pub(super) struct PromptTokensDetails {
+    #[serde(default)]
+    pub(super) cached_tokens: Option<u32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_borrowed_unless_it_is_escaped() {
+        let json = r#"{"choices":[{"delta":{"content":"plain"}},{"delta":{"content":"a\nb"}}]}"#;
+        let chunk: Chunk<'_> = serde_json::from_str(json).unwrap();
+        let borrowed: Vec<_> = chunk
+            .choices
+            .iter()
+            .map(|choice| {
+                matches!(
+                    choice.delta.as_ref().unwrap().content,
+                    Some(Text(Cow::Borrowed(_)))
+                )
+            })
+            .collect();
+        assert_eq!(borrowed, [true, false]);
+    }
+
+    #[test]
+    fn log_probabilities_are_finite() {
+        let json = r#"[{"logprob":-0.5},{"logprob":null},{"logprob":-1e300},{}]"#;
+        let logprobs: Vec<TokenLogprob> = serde_json::from_str(json).unwrap();
+        let finite: Vec<_> = logprobs.iter().map(TokenLogprob::finite).collect();
+        assert_eq!(finite, [-0.5, -9999.0, -9999.0, -9999.0]);
+    }
+}

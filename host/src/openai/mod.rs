@@ -1,0 +1,102 @@
+//! Generations by any OpenAI-compatible server (vLLM, llama.cpp, Ollama), over
+//! `POST /v1/chat/completions`.
+//!
+//! Every answer is streamed, so that tokens are seen as they come, and dropping the future closes
+//! the connection, by which the engine notices and aborts. A server that answers in one piece is
+//! understood too. Redirects and proxies are off, keys go to their own origin only, and names are
+//! resolved through a filter.
+
+mod addresses;
+mod answer;
+mod body;
+mod call;
+mod chunk;
+mod refusal;
+mod retry_after;
+mod server;
+mod settings;
+mod sse;
+#[cfg(test)]
+mod tests;
+
+use async_trait::async_trait;
+use conclave_core::generation::Generation;
+use conclave_core::inference::{Error, Inference, Progress, Request};
+use reqwest::dns::Resolve;
+use reqwest::{Client, redirect, retry};
+
+use addresses::FilteringResolver;
+use call::Call;
+use server::Servers;
+pub use settings::{ApiKey, InvalidSettings, Settings};
+
+/// Runs generations on OpenAI-compatible servers; one HTTP client and its pool of connections serve
+/// all of them.
+///
+/// It bounds every silence and every size, and leaves the whole time of a generation to the session,
+/// which drops the future at its deadline.
+#[derive(Debug)]
+pub struct OpenAi {
+    client: Client,
+    servers: Servers,
+    settings: Settings,
+}
+
+impl OpenAi {
+    /// Prepares the client; nothing is sent yet. The first one of a process also makes ring the
+    /// process's cryptography, unless another was installed before.
+    ///
+    /// # Errors
+    /// When a key has no endpoint or is no header, or an https endpoint is allowed and the system
+    /// has no certificates to trust.
+    pub fn new(settings: Settings) -> Result<Self, InvalidSettings> {
+        Self::with_resolver(settings, FilteringResolver)
+    }
+
+    fn with_resolver(
+        settings: Settings,
+        resolver: impl Resolve + 'static,
+    ) -> Result<Self, InvalidSettings> {
+        let servers = Servers::new(&settings.allowed, &settings.api_keys)?;
+        // An error means that there is one already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut builder = Client::builder()
+            .user_agent(concat!("conclave/", env!("CARGO_PKG_VERSION")))
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .retry(retry::never())
+            .dns_resolver(resolver)
+            .tcp_nodelay(true)
+            .connect_timeout(settings.connect_timeout)
+            .pool_idle_timeout(settings.pool_idle_timeout)
+            .pool_max_idle_per_host(settings.idle_connections_max);
+        let mut schemes = settings
+            .allowed
+            .iter()
+            .map(|endpoint| endpoint.url().scheme());
+        if schemes.all(|scheme| scheme == "http") {
+            // Reading the system's certificates takes a while, and a container may have none.
+            builder = builder.tls_certs_only([]);
+        }
+        Ok(Self {
+            client: builder.build().map_err(InvalidSettings::Client)?,
+            servers,
+            settings,
+        })
+    }
+}
+
+#[async_trait]
+impl Inference for OpenAi {
+    async fn generate(&self, request: &Request, progress: &Progress) -> Result<Generation, Error> {
+        let server = self.servers.get(&request.endpoint);
+        let server = server.map_err(|reason| Error::NotAllowed {
+            endpoint: request.endpoint.clone(),
+            reason,
+        })?;
+        Call::new(&self.client, &self.settings, server, request)
+            .run(progress)
+            .await
+    }
+}

@@ -1,0 +1,275 @@
+//! Turns what a server refuses into an [`Error`] that says what the caller can do.
+
+use std::time::Duration;
+
+use conclave_core::inference::{Error, Request};
+use serde_json::Value;
+
+/// How much of a server's message is kept, in characters.
+const MESSAGE_CHARS_MAX: usize = 512;
+
+/// A refusal as it came.
+#[derive(Debug)]
+pub(super) struct Refusal<'a> {
+    pub(super) status: u16,
+    pub(super) retry_after: Option<Duration>,
+    /// Where a redirect leads.
+    pub(super) location: Option<&'a str>,
+    /// Whether a key was sent.
+    pub(super) with_key: bool,
+    /// What the body says.
+    pub(super) body: &'a [u8],
+}
+
+/// What stands behind `Unavailable` when the server answered.
+#[derive(Debug, thiserror::Error)]
+#[error("status {status}: {message}")]
+struct Failed {
+    status: u16,
+    message: String,
+}
+
+impl Refusal<'_> {
+    /// What the refusal means for this request.
+    pub(super) fn into_error(self, request: &Request) -> Error {
+        let message = message(self.body, request);
+        let endpoint = request.endpoint.clone();
+        let status = self.status;
+        match status {
+            404 => Error::UnknownModel {
+                model: request.model.clone(),
+                endpoint,
+                message,
+            },
+            429 => Error::Overloaded {
+                endpoint,
+                status,
+                retry_after: self.retry_after,
+            },
+            408 | 500..=599 => Error::Unavailable {
+                endpoint,
+                retry_after: self.retry_after,
+                source: Box::new(Failed { status, message }),
+            },
+            300..=399 => Error::Rejected {
+                endpoint,
+                status,
+                message: format!(
+                    "it redirects to {}, and redirects are not followed: configure the final address",
+                    bounded(self.location.unwrap_or("nowhere"))
+                ),
+            },
+            401 | 403 => Error::Rejected {
+                endpoint,
+                status,
+                message: format!("{message} ({})", self.key_hint(request)),
+            },
+            400..=499 => Error::Rejected {
+                endpoint,
+                status,
+                message,
+            },
+            _ => Error::Protocol {
+                endpoint,
+                reason: format!("its status is {status}"),
+            },
+        }
+    }
+
+    fn key_hint(&self, request: &Request) -> String {
+        let origin = request.endpoint.origin().ascii_serialization();
+        if self.with_key {
+            format!("check the API key that is configured for {origin}")
+        } else {
+            format!("no API key is configured for {origin}")
+        }
+    }
+}
+
+/// The error in a stream that began with status 200, or in a body of that status.
+pub(super) fn in_stream(data: &[u8], with_key: bool, request: &Request) -> Error {
+    let value: Value = serde_json::from_slice(data).unwrap_or_default();
+    let code = value.pointer("/error/code").or_else(|| value.get("code"));
+    let code = code.and_then(|code| match code {
+        Value::String(text) => text.parse().ok(),
+        number => number.as_u64(),
+    });
+    // An error without a code is the engine's failure: had it judged the request, there would be
+    // no stream.
+    let status = code.and_then(|code| u16::try_from(code).ok());
+    let refusal = Refusal {
+        status: status
+            .filter(|status| (400..600).contains(status))
+            .unwrap_or(500),
+        retry_after: None,
+        location: None,
+        with_key,
+        body: data,
+    };
+    refusal.into_error(request)
+}
+
+/// The server's message, as OpenAI, older vLLM, Ollama or FastAPI write it; bounded, and without
+/// the prompt.
+fn message(body: &[u8], request: &Request) -> String {
+    let value: Value = serde_json::from_slice(body).unwrap_or_default();
+    let places = [
+        "/error/message",
+        "/error",
+        "/message",
+        "/detail",
+        "/detail/0/msg",
+    ];
+    let found = places
+        .iter()
+        .find_map(|place| value.pointer(place).and_then(Value::as_str));
+    match found {
+        Some(text) => bounded(&without_prompt(text, request)),
+        None => "the server gave no reason".to_owned(),
+    }
+}
+
+/// Servers that validate with pydantic quote the input that they refuse: prompts are nobody's
+/// business in an error or a log.
+fn without_prompt(text: &str, request: &Request) -> String {
+    let quote = ["'input':", "\"input\":", "input_value="]
+        .iter()
+        .filter_map(|mark| text.find(mark))
+        .min();
+    let mut text = text[..quote.unwrap_or(text.len())].trim_end().to_owned();
+    for message in request.messages.iter() {
+        let content = message.content.trim();
+        // A word or two of the prompt may well be words of the message.
+        if content.len() >= 8 && text.contains(content) {
+            text = text.replace(content, "[prompt]");
+        }
+    }
+    text
+}
+
+fn bounded(text: &str) -> String {
+    match text.char_indices().nth(MESSAGE_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use conclave_core::endpoint::Endpoint;
+    use conclave_core::ids::ModelName;
+    use conclave_core::testkit::inference::contract;
+
+    use super::*;
+
+    fn request() -> Request {
+        let endpoint = Endpoint::parse("http://vllm:8000").unwrap();
+        contract::request(&endpoint, &ModelName::new("tiny"), 1)
+    }
+
+    fn refused(status: u16, body: &str) -> Error {
+        let refusal = Refusal {
+            status,
+            retry_after: Some(Duration::from_secs(7)),
+            location: Some("http://elsewhere/"),
+            with_key: false,
+            body: body.as_bytes(),
+        };
+        refusal.into_error(&request())
+    }
+
+    #[test]
+    fn each_status_says_what_the_caller_can_do() {
+        let mut table = String::new();
+        for status in [
+            204, 302, 400, 401, 403, 404, 408, 413, 422, 429, 500, 502, 503, 529,
+        ] {
+            let error = refused(status, r#"{"error":{"message":"why","code":1}}"#);
+            let source = error
+                .source()
+                .map_or(String::new(), |source| format!(" <- {source}"));
+            let after = error.retry_after().map_or(0, |after| after.as_secs());
+            let retry = if error.is_retryable() {
+                "retry"
+            } else {
+                "final"
+            };
+            table += &format!("{retry} {after} {error}{source}\n");
+        }
+        insta::assert_snapshot!(table, @"
+        final 0 http://vllm:8000 gave an answer that is no chat completion: its status is 204
+        final 0 http://vllm:8000 rejected the request with status 302: it redirects to http://elsewhere/, and redirects are not followed: configure the final address
+        final 0 http://vllm:8000 rejected the request with status 400: why
+        final 0 http://vllm:8000 rejected the request with status 401: why (no API key is configured for http://vllm:8000)
+        final 0 http://vllm:8000 rejected the request with status 403: why (no API key is configured for http://vllm:8000)
+        final 0 model `tiny` is not served at http://vllm:8000: why
+        retry 7 http://vllm:8000 is unavailable <- status 408: why
+        final 0 http://vllm:8000 rejected the request with status 413: why
+        final 0 http://vllm:8000 rejected the request with status 422: why
+        retry 7 http://vllm:8000 is overloaded (status 429)
+        retry 7 http://vllm:8000 is unavailable <- status 500: why
+        retry 7 http://vllm:8000 is unavailable <- status 502: why
+        retry 7 http://vllm:8000 is unavailable <- status 503: why
+        retry 7 http://vllm:8000 is unavailable <- status 529: why
+        ");
+    }
+
+    #[test]
+    fn the_message_is_found_where_servers_put_it() {
+        let bodies = [
+            (r#"{"error":{"message":"openai"}}"#, "openai"),
+            (r#"{"error":"ollama"}"#, "ollama"),
+            (r#"{"object":"error","message":"old vllm"}"#, "old vllm"),
+            (r#"{"detail":"fastapi"}"#, "fastapi"),
+            (
+                r#"{"detail":[{"msg":"validation","input":"secret"}]}"#,
+                "validation",
+            ),
+            ("<html>", "the server gave no reason"),
+            ("", "the server gave no reason"),
+        ];
+        for (body, expected) in bodies {
+            assert_eq!(message(body.as_bytes(), &request()), expected);
+        }
+    }
+
+    #[test]
+    fn a_message_is_bounded_and_does_not_quote_the_prompt() {
+        let long = serde_json::json!({"error": {"message": "é".repeat(10_000)}}).to_string();
+        assert_eq!(message(long.as_bytes(), &request()).chars().count(), 513);
+        let quotes = [
+            (
+                r#"{"error":"cannot parse: Say hello. (at 1)"}"#,
+                "cannot parse: [prompt] (at 1)",
+            ),
+            (
+                r#"{"error":"[{'msg': 'bad', 'input': [{'content': 'Say hel"}"#,
+                "[{'msg': 'bad',",
+            ),
+        ];
+        for (body, expected) in quotes {
+            assert_eq!(message(body.as_bytes(), &request()), expected);
+        }
+    }
+
+    #[test]
+    fn an_error_in_a_stream_has_its_own_code_or_is_the_engines_failure() {
+        let error = |data: &str| in_stream(data.as_bytes(), true, &request());
+        let rejected = error(r#"{"error":{"message":"too long","code":400}}"#);
+        assert!(
+            matches!(rejected, Error::Rejected { status: 400, .. }),
+            "{rejected:?}"
+        );
+        let missing = error(r#"{"object":"error","message":"no such model","code":"404"}"#);
+        assert!(matches!(missing, Error::UnknownModel { .. }), "{missing:?}");
+        for data in [
+            r#"{"error":{"message":"engine died","code":null}}"#,
+            r#"{"error":"oom"}"#,
+            r#"{"error":{"code":0}}"#,
+        ] {
+            assert!(matches!(error(data), Error::Unavailable { .. }), "{data}");
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! The form in which records are stored: for each a line with format version, checksum and JSON.
+//!
+//! JSON has no raw line breaks, so a damaged record does not hide the next one, and the file can be
+//! read with SQLite's own shell.
+
+use std::io::Write as _;
+use std::ops::{Range, RangeInclusive};
+
+use conclave_core::entry::{Entry, Record};
+use conclave_core::ids::{DeliberationId, Seq};
+use conclave_core::journal::Error;
+use conclave_core::outcome::Verdict;
+
+/// The version of the line's form and of the JSON in it.
+const VERSION: &[u8] = b"1";
+
+/// What comes before the JSON; the checksum is filled in when the JSON is known.
+const HEAD: &[u8] = b"1 00000000 ";
+
+/// Where the checksum stands in [`HEAD`].
+const CHECKSUM: Range<usize> = 2..10;
+
+/// Records that are written together, encoded.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) id: DeliberationId,
+    /// The place before the first record.
+    pub(super) after: Seq,
+    /// The place of the last record; `after` when there is none.
+    pub(super) last: Seq,
+    /// The lines.
+    pub(super) body: Vec<u8>,
+    /// How and when the deliberation ends with this batch.
+    pub(super) end: Option<End>,
+}
+
+/// How a deliberation ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End {
+    pub(super) state: State,
+    /// Since it was accepted.
+    pub(super) at_ms: u64,
+}
+
+/// The states that a deliberation ends in, as they are stored.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum State {
+    Completed = 1,
+    Failed = 2,
+    Cancelled = 3,
+}
+
+impl Batch {
+    /// Encodes records that follow `after`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] for records that no session writes: with gaps between their places, or
+    /// behind the last entry.
+    pub(super) fn encode<'a>(
+        id: &DeliberationId,
+        after: Seq,
+        records: impl IntoIterator<Item = &'a Record>,
+    ) -> Result<Self, Error> {
+        let mut batch = Self {
+            id: id.clone(),
+            after,
+            last: after,
+            body: Vec::with_capacity(1024),
+            end: None,
+        };
+        for record in records {
+            batch.push(record)?;
+        }
+        Ok(batch)
+    }
+
+    fn push(&mut self, record: &Record) -> Result<(), Error> {
+        let place = self.last.next();
+        if record.seq != place {
+            return Err(corrupt(
+                &self.id,
+                record.seq,
+                format!("its place is {place}"),
+            ));
+        }
+        if self.end.is_some() {
+            let reason = "it stands behind the last entry".to_owned();
+            return Err(corrupt(&self.id, place, reason));
+        }
+        if let Entry::Finished { verdict, .. } = &record.entry {
+            self.end = Some(End {
+                state: match verdict {
+                    Verdict::Completed(_) => State::Completed,
+                    Verdict::Failed(_) => State::Failed,
+                    Verdict::Cancelled(_) => State::Cancelled,
+                },
+                at_ms: record.at_ms,
+            });
+        }
+        let start = self.body.len();
+        self.body.extend_from_slice(HEAD);
+        serde_json::to_writer(&mut self.body, record)
+            .expect("records have text keys and finite numbers");
+        let checksum = checksum(&self.id, place, &self.body[start + HEAD.len()..]);
+        write!(&mut self.body[start..][CHECKSUM], "{checksum:08x}")
+            .expect("eight digits have room for 32 bits");
+        self.body.push(b'\n');
+        self.last = place;
+        Ok(())
+    }
+}
+
+/// When the deliberation was accepted, from its first record.
+///
+/// # Errors
+/// [`Error::Corrupt`] when the record is not `accepted`.
+pub(super) fn accepted_at_ms(id: &DeliberationId, record: &Record) -> Result<u64, Error> {
+    match &record.entry {
+        Entry::Accepted(accepted) => Ok(accepted.accepted_at_ms),
+        _ => Err(corrupt(
+            id,
+            record.seq,
+            "the first entry is not `accepted`".to_owned(),
+        )),
+    }
+}
+
+/// Decodes the lines of the records in these places, and adds those behind `after` to `records`.
+///
+/// # Errors
+/// [`Error::Corrupt`] for the first that is damaged.
+pub(super) fn decode(
+    id: &DeliberationId,
+    places: RangeInclusive<Seq>,
+    body: &[u8],
+    after: Seq,
+    records: &mut Vec<Record>,
+) -> Result<(), Error> {
+    let mut lines = body.split_inclusive(|byte| *byte == b'\n');
+    let last = *places.end();
+    for seq in (places.start().0..=last.0).map(Seq) {
+        let line = lines.next();
+        if seq > after {
+            let record = line.ok_or("it is missing".to_owned());
+            let record = record.and_then(|line| decode_line(id, seq, line));
+            records.push(record.map_err(|reason| corrupt(id, seq, reason))?);
+        }
+    }
+    match lines.next() {
+        None => Ok(()),
+        Some(_) => Err(corrupt(
+            id,
+            last,
+            "more follows than was written".to_owned(),
+        )),
+    }
+}
+
+fn decode_line(id: &DeliberationId, seq: Seq, line: &[u8]) -> Result<Record, String> {
+    let line = line.strip_suffix(b"\n").ok_or("its end is missing")?;
+    let mut parts = line.splitn(3, |byte| *byte == b' ');
+    let (Some(version), Some(stored), Some(json)) = (parts.next(), parts.next(), parts.next())
+    else {
+        return Err("it has no head".to_owned());
+    };
+    if version != VERSION {
+        let version = String::from_utf8_lossy(version);
+        return Err(format!(
+            "its format version is `{version}`, this build knows 1"
+        ));
+    }
+    let computed = format!("{:08x}", checksum(id, seq, json));
+    if stored != computed.as_bytes() {
+        let stored = String::from_utf8_lossy(stored);
+        return Err(format!(
+            "its checksum is {computed}, it was written with {stored}"
+        ));
+    }
+    let record: Record = serde_json::from_slice(json)
+        .map_err(|error| format!("its checksum holds, but it does not parse: {error}"))?;
+    if record.seq != seq {
+        return Err(format!("it says that it is entry {}", record.seq));
+    }
+    Ok(record)
+}
+
+/// The CRC-32 of a record's JSON and of where it belongs, so that a record in the wrong place shows.
+fn checksum(id: &DeliberationId, seq: Seq, json: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(VERSION);
+    hasher.update(id.as_str().as_bytes());
+    hasher.update(&seq.0.to_le_bytes());
+    hasher.update(json);
+    hasher.finalize()
+}
+
+pub(super) fn corrupt(id: &DeliberationId, seq: Seq, reason: String) -> Error {
+    Error::Corrupt {
+        id: id.clone(),
+        seq,
+        reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use conclave_core::testkit::journal::every_entry;
+
+    use super::*;
+
+    fn decoded(id: &DeliberationId, body: &[u8], last: Seq) -> Result<Vec<Record>, Error> {
+        let mut records = Vec::new();
+        decode(id, Seq(1)..=last, body, Seq::START, &mut records).map(|()| records)
+    }
+
+    #[test]
+    fn any_flipped_bit_is_found() {
+        let id = DeliberationId::generate();
+        let records = &every_entry(&id)[..4];
+        let mut batch = Batch::encode(&id, Seq::START, records.iter().map(AsRef::as_ref)).unwrap();
+        assert_eq!(
+            decoded(&id, &batch.body, batch.last).unwrap().len(),
+            records.len()
+        );
+        for at in 0..batch.body.len() {
+            for bit in [0, 3, 7] {
+                batch.body[at] ^= 1 << bit;
+                let answer = decoded(&id, &batch.body, batch.last);
+                assert!(
+                    matches!(answer, Err(Error::Corrupt { .. })),
+                    "bit {bit} of byte {at}"
+                );
+                batch.body[at] ^= 1 << bit;
+            }
+        }
+        for length in 0..batch.body.len() {
+            let answer = decoded(&id, &batch.body[..length], batch.last);
+            assert!(
+                matches!(answer, Err(Error::Corrupt { .. })),
+                "cut to {length} bytes"
+            );
+        }
+    }
+
+    #[test]
+    fn a_record_of_another_place_or_deliberation_is_found() {
+        let id = DeliberationId::generate();
+        let record = &every_entry(&id)[0];
+        let batch = Batch::encode(&id, Seq::START, [&**record]).unwrap();
+        let other = DeliberationId::generate();
+        assert!(decoded(&other, &batch.body, Seq(1)).is_err());
+        let mut records = Vec::new();
+        assert!(decode(&id, Seq(2)..=Seq(2), &batch.body, Seq::START, &mut records).is_err());
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_record_is_told() {
+        let id = DeliberationId::new("deliberation-1");
+        let record = &every_entry(&id)[0];
+        let batch = Batch::encode(&id, Seq::START, [&**record]).unwrap();
+        let reason = |change: &dyn Fn(&mut Vec<u8>)| {
+            let mut body = batch.body.clone();
+            change(&mut body);
+            decoded(&id, &body, Seq(1)).unwrap_err().to_string()
+        };
+        assert_eq!(
+            reason(&|body| body[0] = b'2'),
+            "entry 1 of `deliberation-1` is damaged: its format version is `2`, this build knows 1"
+        );
+        assert_eq!(
+            reason(&Vec::clear),
+            "entry 1 of `deliberation-1` is damaged: it is missing"
+        );
+        assert_eq!(
+            reason(&|body| body.extend_from_within(..)),
+            "entry 1 of `deliberation-1` is damaged: more follows than was written"
+        );
+        assert!(reason(&|body| body[40] ^= 1).contains("it was written with"));
+    }
+}

@@ -1,0 +1,214 @@
+//! The wasmtime engine: how it is configured, what is linked, and what has been compiled.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use conclave_core::ids::Digest;
+use conclave_core::session::Guest;
+use tokio::sync::Semaphore;
+use wasmtime::component::Linker;
+use wasmtime::{Cache, CacheConfig, Config, InstanceAllocationStrategy, PoolingAllocationConfig, Store};
+
+use super::compiled::Compiled;
+use super::component::Prepared;
+use super::instance::{self, State};
+use super::limits::{PluginLimits, as_usize};
+use super::ticker::Ticker;
+use super::{timers, v0_1};
+
+/// How plugins are run.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// What each instance may use.
+    pub limits: PluginLimits,
+    /// Strategies that may be live at once; more wait. Each takes several memory mappings, of which
+    /// Linux allows a process 65,530. A quarter as many scorers may be live beside them.
+    pub instances_max: u32,
+    /// Compiled components that are kept in memory. One of Python takes 35 MB.
+    pub compiled_max: usize,
+    /// Where compiled components are kept between starts of the host. Whoever can write there can
+    /// run code in the host, as with the host's own binary.
+    pub cache_dir: Option<PathBuf>,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            limits: PluginLimits::default(),
+            instances_max: 1_000,
+            compiled_max: 32,
+            cache_dir: None,
+        }
+    }
+}
+
+/// Why the engine cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// wasmtime refuses the configuration.
+    #[error("the plugin engine cannot be configured")]
+    Engine(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The cache of compiled components cannot be used.
+    #[error("the cache of compiled plugins `{path}` cannot be used")]
+    Cache {
+        /// Its directory.
+        path: PathBuf,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The thread that measures CPU time cannot be started.
+    #[error("the epoch thread cannot be started")]
+    Thread(#[source] std::io::Error),
+}
+
+/// Compiles components and makes instances of them; one for the process.
+pub struct Engine {
+    pub(super) engine: wasmtime::Engine,
+    pub(super) linker: Linker<State>,
+    pub(super) limits: PluginLimits,
+    pub(super) compiled: Compiled<Prepared>,
+    /// One compilation at a time, which uses all cores.
+    pub(super) compiling: Arc<Semaphore>,
+    pub(super) strategies: Semaphore,
+    /// Apart from strategies, which hold their permit while they wait for a scorer.
+    pub(super) scorers: Semaphore,
+    _ticker: Ticker,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Starts the engine and its epoch thread, which ends when the engine is dropped.
+    ///
+    /// # Errors
+    /// When this machine cannot run it, or the cache directory cannot be used.
+    pub fn start(config: EngineConfig) -> Result<Self, EngineError> {
+        let mut options = options();
+        if let Some(dir) = &config.cache_dir {
+            options.cache(Some(cache(dir)?));
+        }
+        let scorers_max = config.instances_max / 4 + 1;
+        let pool = pool(&config.limits, config.instances_max, scorers_max);
+        options.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        let engine = wasmtime::Engine::new(&options).or_else(|error| {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "no pool for plugin instances can be reserved, each is allocated on demand"
+            );
+            options.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+            wasmtime::Engine::new(&options)
+        });
+        let engine = engine.map_err(|error| EngineError::Engine(error.into()))?;
+        let linker = linker(&engine).map_err(|error| EngineError::Engine(error.into()))?;
+        Ok(Self {
+            _ticker: Ticker::start(engine.clone()).map_err(EngineError::Thread)?,
+            engine,
+            linker,
+            limits: config.limits,
+            compiled: Compiled::new(config.compiled_max),
+            compiling: Arc::new(Semaphore::new(1)),
+            strategies: Semaphore::new(as_usize(config.instances_max)),
+            scorers: Semaphore::new(as_usize(scorers_max)),
+        })
+    }
+
+    /// What each instance may use.
+    #[must_use]
+    pub fn limits(&self) -> &PluginLimits {
+        &self.limits
+    }
+
+    /// Forgets a compiled component; instances that run go on.
+    pub fn forget(&self, digest: &Digest) {
+        self.compiled.remove(digest);
+    }
+
+    pub(super) fn store(&self, plugin: &str, guest: Option<Guest>) -> Store<State> {
+        instance::store(&self.engine, &self.limits, plugin, guest)
+    }
+}
+
+/// What every engine has: determinism, and a stop for code that spins.
+fn options() -> Config {
+    let mut options = Config::new();
+    options
+        .epoch_interruption(true)
+        .cranelift_nan_canonicalization(true)
+        .relaxed_simd_deterministic(true)
+        // Threads, shared memory and component-model async are not even compiled in; this spares
+        // each store the state for the latter.
+        .concurrency_support(false)
+        .memory_init_cow(true);
+    options
+}
+
+/// Room for all instances that may be live, `describe` included.
+fn pool(limits: &PluginLimits, strategies: u32, scorers: u32) -> PoolingAllocationConfig {
+    /// Instances that `describe` may have beside those of deliberations.
+    const DESCRIBING: u32 = 4;
+    /// Memories and tables that an instance takes at the mean; Python takes two of each.
+    const MEMORIES: u32 = 2;
+    const TABLES: u32 = 2;
+    /// Core instances that an instance takes at the mean.
+    const CORE_INSTANCES: u32 = 8;
+
+    let instances = strategies + scorers + DESCRIBING;
+    let memory_bytes = usize::try_from(limits.memory_bytes_max).unwrap_or(usize::MAX);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(instances)
+        .total_stacks(instances)
+        .total_core_instances(instances.saturating_mul(CORE_INSTANCES))
+        .total_memories(instances.saturating_mul(MEMORIES))
+        .total_tables(instances.saturating_mul(TABLES))
+        .max_memory_size(memory_bytes)
+        .max_memories_per_module(limits.memories_max)
+        .max_tables_per_module(limits.tables_max)
+        .table_elements(as_usize(limits.table_elements_max))
+        // Pages that a slot keeps when it is freed: the next instance finds them mapped.
+        .linear_memory_keep_resident(64 << 10)
+        .table_keep_resident(16 << 10)
+        .max_unused_warm_slots(64);
+    pool
+}
+
+fn cache(dir: &Path) -> Result<Cache, EngineError> {
+    let failed = |source| EngineError::Cache {
+        path: dir.to_owned(),
+        source,
+    };
+    let absolute = std::path::absolute(dir).map_err(|error| failed(error.into()))?;
+    let mut config = CacheConfig::new();
+    config.with_directory(absolute);
+    Cache::new(config).map_err(|error| failed(error.into()))
+}
+
+/// Everything that a plugin of any served contract may import.
+fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    linker.allow_shadowing(true);
+    timers::link(&mut linker)?;
+    linker.allow_shadowing(false);
+    v0_1::link(&mut linker)?;
+    Ok(linker)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_that_does_not_fit_the_address_space_is_replaced() {
+        let engine = Engine::start(EngineConfig {
+            instances_max: 1_000_000,
+            ..EngineConfig::default()
+        });
+        assert!(engine.is_ok(), "{engine:?}");
+    }
+}

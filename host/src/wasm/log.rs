@@ -1,0 +1,180 @@
+//! What plugins write for people: bounded, named by deliberation and plugin, and silent in a replay.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use conclave_core::session::Guest;
+use tokio::io::AsyncWrite;
+use tracing::Level;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+/// A line of standard output or error that is longer is cut into several.
+const LINE_BYTES_MAX: usize = 4 << 10;
+/// What a stream takes in one write.
+const WRITE_BYTES_MAX: usize = 64 << 10;
+
+/// The log of one instance. Clones write to the same one.
+#[derive(Clone)]
+pub(super) struct Log {
+    shared: Arc<Mutex<Shared>>,
+}
+
+struct Shared {
+    plugin: String,
+    guest: Option<Guest>,
+    bytes_max: u64,
+    bytes_left: u64,
+    full: bool,
+}
+
+impl Log {
+    pub(super) fn new(plugin: &str, guest: Option<Guest>, bytes_max: u64) -> Self {
+        let shared = Shared {
+            plugin: plugin.to_owned(),
+            guest,
+            bytes_max,
+            bytes_left: bytes_max,
+            full: false,
+        };
+        Self {
+            shared: Arc::new(Mutex::new(shared)),
+        }
+    }
+
+    /// Writes a message, unless the log is full or the session replays.
+    pub(super) fn write(&self, level: Level, message: &str) {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.write(level, message);
+    }
+
+    /// A stream whose lines are messages of this level.
+    pub(super) fn stream(&self, level: Level) -> LogStream {
+        LogStream {
+            line: Arc::new(Mutex::new(Line {
+                log: self.clone(),
+                level,
+                bytes: Vec::new(),
+            })),
+        }
+    }
+}
+
+impl Shared {
+    fn write(&mut self, level: Level, message: &str) {
+        if self.guest.as_ref().is_some_and(Guest::replaying) {
+            return;
+        }
+        let bytes = u64::try_from(message.len()).unwrap_or(u64::MAX);
+        if bytes <= self.bytes_left {
+            self.bytes_left -= bytes;
+            self.event(level, message);
+        } else if !self.full {
+            self.full = true;
+            self.bytes_left = 0;
+            let max = self.bytes_max;
+            self.event(
+                Level::WARN,
+                &format!("log limit of {max} bytes reached, further lines are dropped"),
+            );
+        }
+    }
+
+    fn event(&self, level: Level, message: &str) {
+        let plugin = self.plugin.as_str();
+        let deliberation = self.guest.as_ref().map(|guest| guest.deliberation().as_str());
+        // The level of an event is part of its static description.
+        macro_rules! event {
+            ($level:expr) => {
+                tracing::event!(target: "conclave::plugin", $level, deliberation, plugin, "{message}")
+            };
+        }
+        match level {
+            Level::ERROR => event!(Level::ERROR),
+            Level::WARN => event!(Level::WARN),
+            Level::INFO => event!(Level::INFO),
+            Level::DEBUG => event!(Level::DEBUG),
+            Level::TRACE => event!(Level::TRACE),
+        }
+    }
+}
+
+/// Standard output or standard error of an instance.
+#[derive(Clone)]
+pub(super) struct LogStream {
+    line: Arc<Mutex<Line>>,
+}
+
+/// The line that is being written.
+struct Line {
+    log: Log,
+    level: Level,
+    bytes: Vec<u8>,
+}
+
+impl Line {
+    fn push(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            match byte {
+                b'\n' => self.end(),
+                byte => self.bytes.push(*byte),
+            }
+            if self.bytes.len() >= LINE_BYTES_MAX {
+                self.end();
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        if !self.bytes.is_empty() {
+            let text = String::from_utf8_lossy(&self.bytes).into_owned();
+            self.log.write(self.level, &text);
+            self.bytes.clear();
+        }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl IsTerminal for LogStream {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for LogStream {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        // Only WASI 0.3 asks for this form, and it is not linked.
+        Box::new(tokio::io::sink())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+#[async_trait::async_trait]
+impl Pollable for LogStream {
+    async fn ready(&mut self) {}
+}
+
+#[async_trait::async_trait]
+impl OutputStream for LogStream {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        line.push(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(WRITE_BYTES_MAX)
+    }
+}

@@ -1,0 +1,26 @@
+//! Plugins on wasmtime: each call in a fresh instance with nothing granted, bounded by
+//! [`PluginLimits`], and the same again when its journal is replayed.
+//!
+//! [`Engine::check`] decides what may be a plugin, [`WasmRuntime`] runs it. A contract version is a
+//! module of its own (`v0_1`), which converts to and from the core's types; the rest of this module
+//! knows no version.
+
+mod check;
+mod compiled;
+mod component;
+mod cpu;
+mod engine;
+mod instance;
+mod limits;
+mod log;
+mod runtime;
+mod ticker;
+mod timers;
+mod v0_1;
+mod wasi;
+mod world;
+
+pub use check::{Checked, Refusal};
+pub use engine::{Engine, EngineConfig, EngineError};
+pub use limits::PluginLimits;
+pub use runtime::{Components, WasmRuntime};

@@ -1,0 +1,122 @@
+//! Runs plugins on wasmtime: the adapter behind the port `Runtime`.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use conclave_core::ids::Digest;
+use conclave_core::outcome::{Candidate, Proposal, Score};
+use conclave_core::plugin::PluginRef;
+use conclave_core::runtime::{Error, PluginTask, Runtime};
+use conclave_core::session::Guest;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::component::{Linked, Prepared};
+use super::engine::Engine;
+use super::instance::ended;
+
+/// Has the bytes of components.
+pub trait Components: Send + Sync {
+    /// The component with this digest, verified to have it.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be read; the text says which and where.
+    fn bytes(&self, digest: &Digest) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>>;
+}
+
+/// Runs each call of a plugin in a fresh instance.
+///
+/// A component is read and compiled when it is first needed, and then kept for as long as it is among
+/// those most recently used.
+pub struct WasmRuntime {
+    engine: Arc<Engine>,
+    components: Arc<dyn Components>,
+}
+
+impl std::fmt::Debug for WasmRuntime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WasmRuntime")
+            .field("engine", &self.engine)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A plugin is of the other kind than the one it is run as.
+#[derive(Debug, thiserror::Error)]
+#[error("the component is not a {0}")]
+struct OtherKind(conclave_core::plugin::Kind);
+
+impl WasmRuntime {
+    /// A runtime for the components of this store.
+    #[must_use]
+    pub fn new(engine: Arc<Engine>, components: Arc<dyn Components>) -> Self {
+        Self { engine, components }
+    }
+
+    async fn prepared(&self, digest: Digest) -> Result<Arc<Prepared>, Error> {
+        if let Some(prepared) = self.engine.compiled.get(&digest) {
+            return Ok(prepared);
+        }
+        let components = Arc::clone(&self.components);
+        let read = tokio::task::spawn_blocking(move || components.bytes(&digest)).await;
+        let bytes = match read {
+            Ok(bytes) => bytes.map_err(Error::Unavailable)?,
+            Err(panicked) => return Err(Error::Unavailable(panicked.into())),
+        };
+        let prepared = self.engine.prepare(digest, bytes.into()).await;
+        prepared.map_err(|refusal| Error::Unavailable(refusal.into()))
+    }
+
+    fn answered<T>(&self, result: wasmtime::Result<Result<T, String>>) -> Result<T, Error> {
+        match result {
+            Ok(answer) => answer.map_err(Error::Refused),
+            Err(error) => Err(ended(&error, &self.engine.limits)),
+        }
+    }
+}
+
+#[async_trait]
+impl Runtime for WasmRuntime {
+    async fn deliberate(
+        &self,
+        strategy: &PluginRef,
+        task: PluginTask,
+        guest: Guest,
+    ) -> Result<Proposal, Error> {
+        let prepared = self.prepared(strategy.digest).await?;
+        let Linked::Strategy(linked) = &prepared.linked else {
+            let other = OtherKind(conclave_core::plugin::Kind::Strategy);
+            return Err(Error::Unavailable(other.into()));
+        };
+        let _permit = permit(&self.engine.strategies).await;
+        let mut store = self.engine.store(&strategy.to_string(), Some(guest));
+        let meter = store.data().meter();
+        let result = meter.measure(linked.deliberate(&mut store, task)).await;
+        self.answered(result)
+    }
+
+    async fn evaluate(
+        &self,
+        scorer: &PluginRef,
+        task: PluginTask,
+        candidates: Vec<Candidate>,
+        guest: Guest,
+    ) -> Result<Vec<Score>, Error> {
+        let prepared = self.prepared(scorer.digest).await?;
+        let Linked::Scorer(linked) = &prepared.linked else {
+            let other = OtherKind(conclave_core::plugin::Kind::Scorer);
+            return Err(Error::Unavailable(other.into()));
+        };
+        let _permit = permit(&self.engine.scorers).await;
+        let mut store = self.engine.store(&scorer.to_string(), Some(guest));
+        let meter = store.data().meter();
+        let result = meter.measure(linked.evaluate(&mut store, task, candidates)).await;
+        self.answered(result)
+    }
+}
+
+/// Leave to have one instance more. The wait is bounded by the deliberation's deadline, at which the
+/// session drops the call.
+async fn permit(semaphore: &Semaphore) -> SemaphorePermit<'_> {
+    let permit = semaphore.acquire().await;
+    permit.expect("the semaphore is never closed")
+}

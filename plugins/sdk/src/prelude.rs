@@ -1,0 +1,6 @@
+//! The names that most plugins need, for `use conclave_sdk::prelude::*`.
+
+pub use crate::{
+    Agent, Candidate, Context, Error, Failure, Generation, GenerationRequest, NoParams, Outcome,
+    Ranked, Score, Scorer, Session, Strategy, Task,
+};

@@ -1,0 +1,155 @@
+//! What the modes do.
+
+use std::fmt::Display;
+use std::hint::black_box;
+use std::io::Write;
+use std::time::Duration;
+
+use conclave_sdk::futures::future::pending;
+use conclave_sdk::{Candidate, Context, Error, Failure, GenerationRequest, Level, Task};
+
+use crate::{Mode, Params};
+
+/// Facts for the outcome's metadata.
+type Facts = Vec<(String, String)>;
+
+/// Does what the mode says.
+pub(crate) async fn run(ctx: &Context, task: &Task, params: &Params) -> Result<Facts, Error> {
+    let duration = Duration::from_millis(params.milliseconds.into());
+    let text = "x".repeat(params.bytes as usize);
+    match params.mode {
+        Mode::Trap => trap(),
+        Mode::Overflow => {
+            black_box(recurse(0));
+        }
+        Mode::Spin => spin(),
+        Mode::Allocate => allocate(),
+        Mode::LogFlood => (0..params.count).for_each(|_| ctx.log(Level::Info, &text)),
+        Mode::PrintFlood => print(params.count, &text)?,
+        Mode::EmitFlood => {
+            for _ in 0..params.count {
+                ctx.emit("flood", &text)?;
+            }
+        }
+        Mode::CallFlood => {
+            for _ in 0..params.count {
+                black_box(ctx.elapsed());
+            }
+        }
+        Mode::SubmitFlood => return Ok(submit(ctx, task, params.count)),
+        Mode::GenerateFlood => return Ok(generate(ctx, task, params.count).await),
+        Mode::ScoreFlood => return Ok(score(ctx, task, params.count)),
+        Mode::StrangeAgent => {
+            let mut request = ask(task);
+            request.agent = "nobody".to_owned();
+            let failure = ctx.submit(request).err();
+            return Ok(counted("submitted", 0, failure));
+        }
+        Mode::Sleep => sleep(duration),
+        Mode::Timer => ctx.sleep(duration).await,
+        Mode::Abandon => {
+            // A job that is never dropped is open when the call returns.
+            std::mem::forget(ctx.submit(ask(task))?);
+        }
+        Mode::Cancel => {
+            drop(ctx.submit(ask(task))?);
+            ctx.generate(ask(task)).await?;
+        }
+        Mode::Deadlock => pending().await,
+        Mode::Error => return Err("this strategy always fails".into()),
+        Mode::LongError => return Err(text.into()),
+        _ => {
+            ctx.generate(ask(task)).await?;
+        }
+    }
+    Ok(Facts::new())
+}
+
+fn ask(task: &Task) -> GenerationRequest {
+    GenerationRequest::for_agent(&task.agents[0]).user(&task.description)
+}
+
+fn counted(what: &str, count: u32, failure: Option<Failure>) -> Facts {
+    let fact = |key: &str, value: &dyn Display| (key.to_owned(), value.to_string());
+    let mut facts = vec![fact(what, &count)];
+    facts.extend(failure.map(|failure| fact("failure", &failure)));
+    facts
+}
+
+#[expect(clippy::panic, reason = "a guest that panics is what is tested")]
+fn trap() {
+    panic!("this strategy traps");
+}
+
+#[expect(
+    unconditional_recursion,
+    reason = "a guest that uses up its stack is what is tested"
+)]
+fn recurse(depth: u64) -> u64 {
+    black_box(recurse(black_box(depth) + 1)) + 1
+}
+
+fn spin() {
+    let mut number = 0_u64;
+    loop {
+        number = black_box(number.wrapping_add(1));
+    }
+}
+
+fn allocate() {
+    let mut held = Vec::new();
+    loop {
+        held.push(black_box(vec![1_u8; 1 << 20]));
+    }
+}
+
+fn print(count: u32, text: &str) -> Result<(), Error> {
+    for _ in 0..count {
+        writeln!(std::io::stdout(), "{text}")?;
+        writeln!(std::io::stderr(), "{text}")?;
+    }
+    Ok(())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a guest that sleeps by itself is what is tested"
+)]
+fn sleep(duration: Duration) {
+    std::thread::sleep(duration);
+}
+
+fn submit(ctx: &Context, task: &Task, count: u32) -> Facts {
+    let mut jobs = Vec::new();
+    for submitted in 0..count {
+        match ctx.submit(ask(task)) {
+            Ok(job) => jobs.push(job),
+            Err(failure) => return counted("submitted", submitted, Some(failure)),
+        }
+    }
+    counted("submitted", count, None)
+}
+
+async fn generate(ctx: &Context, task: &Task, count: u32) -> Facts {
+    for finished in 0..count {
+        if let Err(failure) = ctx.generate(ask(task)).await {
+            return counted("finished", finished, Some(failure));
+        }
+    }
+    counted("finished", count, None)
+}
+
+fn score(ctx: &Context, task: &Task, count: u32) -> Facts {
+    let candidate = Candidate {
+        agent: task.agents[0].id.clone(),
+        content: "something".to_owned(),
+        reasoning: None,
+        jobs: Vec::new(),
+    };
+    for scored in 0..count {
+        if let Err(failure) = ctx.score(std::slice::from_ref(&candidate)) {
+            return counted("scored", scored, Some(failure));
+        }
+    }
+    counted("scored", count, None)
+}

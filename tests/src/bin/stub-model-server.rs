@@ -1,0 +1,29 @@
+//! The stub model server in a process of its own: `stub-model-server [ADDRESS]`, by default on a
+//! free port of the loopback address. It prints `{"listening": "http://…"}` when it is ready.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+
+use conclave_tests::stub_server::StubServer;
+
+fn main() -> anyhow::Result<()> {
+    let address = match std::env::args().nth(1) {
+        Some(address) => address.parse()?,
+        None => SocketAddr::from(([127, 0, 0, 1], 0)),
+    };
+    // One thread serves some ten thousand requests a second, and leaves the others to the system
+    // under test.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let server = StubServer::bind(address).await?;
+        let ready = serde_json::json!({ "listening": server.url() });
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{ready}")?;
+        out.flush()?;
+        drop(out);
+        server.serve().await;
+        Ok(())
+    })
+}

@@ -1,0 +1,67 @@
+//! A chat completion request, as far as the stub looks at it.
+
+use std::fmt::Write as _;
+
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ChatRequest {
+    pub(super) model: String,
+    pub(super) messages: Vec<ChatMessage>,
+    #[serde(default)]
+    pub(super) stream: bool,
+    #[serde(default)]
+    pub(super) stream_options: StreamOptions,
+    pub(super) seed: Option<u64>,
+    pub(super) max_tokens: Option<u32>,
+    #[serde(default)]
+    pub(super) logprobs: bool,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ChatMessage {
+    pub(super) role: String,
+    pub(super) content: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct StreamOptions {
+    #[serde(default)]
+    pub(super) include_usage: bool,
+}
+
+impl ChatRequest {
+    /// The sha256 of roles and contents, each followed by a zero byte.
+    pub(super) fn prompt_sha256(&self) -> String {
+        let mut digest = Sha256::new();
+        for message in &self.messages {
+            for text in [&message.role, &message.content] {
+                digest.update(text);
+                digest.update([0]);
+            }
+        }
+        let mut text = String::with_capacity(64);
+        for byte in digest.finalize() {
+            let written = write!(text, "{byte:02x}");
+            debug_assert!(written.is_ok(), "a string takes everything");
+        }
+        text
+    }
+
+    /// A token for every word.
+    pub(super) fn prompt_tokens(&self) -> u32 {
+        let contents = self.messages.iter().map(|message| &message.content);
+        let words: usize = contents.map(|text| text.split_whitespace().count()).sum();
+        u32::try_from(words).unwrap_or(u32::MAX)
+    }
+
+    /// What the user said last.
+    pub(super) fn last_user_message(&self) -> &str {
+        let mut users = self
+            .messages
+            .iter()
+            .filter(|message| message.role == "user");
+        users.next_back().map_or("", |message| &message.content)
+    }
+}
