@@ -1,4 +1,4 @@
-//! What the host is compiled with: the wire contracts in `proto/`.
+//! What the host is compiled with: the wire contracts in `proto/`, and the plugins in the box.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -7,7 +7,8 @@ use std::{env, fs};
 use protox::prost::Message as _;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    compile_contracts()
+    compile_contracts()?;
+    build_plugins()
 }
 
 /// Generates the gRPC types and services into `grpc.rs`, and the descriptors that reflection serves
@@ -45,5 +46,13 @@ fn compile_contracts() -> Result<(), Box<dyn Error>> {
         );
     }
     builder.compile_fds(descriptors)?;
+    Ok(())
+}
+
+/// Compiles the plugins in the box and writes their bytes as an expression into `plugins.rs`.
+fn build_plugins() -> Result<(), Box<dyn Error>> {
+    const PLUGINS: [&str; 4] = ["sample-vote", "critique-revise", "agreement", "judge"];
+    let components = conclave_plugin_build::build(&PLUGINS)?;
+    conclave_plugin_build::embed(&components, "plugins.rs")?;
     Ok(())
 }

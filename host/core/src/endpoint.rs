@@ -118,17 +118,33 @@ mod tests {
 
     #[test]
     fn v1_is_never_doubled() {
-        for text in ["http://h:8000", "http://h:8000/", "http://h:8000/v1", "http://h:8000/v1/"] {
+        for text in [
+            "http://h:8000",
+            "http://h:8000/",
+            "http://h:8000/v1",
+            "http://h:8000/v1/",
+        ] {
             let url = Endpoint::parse(text).unwrap().join("v1/chat/completions");
             assert_eq!(url.as_str(), "http://h:8000/v1/chat/completions", "{text}");
         }
         let below = Endpoint::parse("https://h/models/v1").unwrap();
-        assert_eq!(below.join("v1/models").as_str(), "https://h/models/v1/models");
+        assert_eq!(
+            below.join("v1/models").as_str(),
+            "https://h/models/v1/models"
+        );
     }
 
     #[test]
     fn what_is_no_endpoint_is_refused() {
-        for text in ["", "h:8000", "file:///etc/passwd", "http://", "http://u:p@h", "http://h?x=1", "http://h#f"] {
+        for text in [
+            "",
+            "h:8000",
+            "file:///etc/passwd",
+            "http://",
+            "http://u:p@h",
+            "http://h?x=1",
+            "http://h#f",
+        ] {
             assert!(Endpoint::parse(text).is_err(), "{text}");
         }
     }

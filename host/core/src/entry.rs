@@ -236,7 +236,9 @@ impl Entry {
     pub fn describe(&self) -> String {
         match self {
             Self::Accepted(accepted) => format!("accept {}", accepted.id),
-            Self::Submitted { job, what, request, .. } => format!(
+            Self::Submitted {
+                job, what, request, ..
+            } => format!(
                 "submit generation {job} (agent `{}`, phase `{}`, round {}, request {})",
                 what.agent,
                 what.phase,

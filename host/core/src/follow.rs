@@ -82,7 +82,11 @@ impl FollowDeliberation {
             handle.ended().await;
         }
         let view = self.get(id).await?;
-        if view.is_finished() { Ok(view) } else { Err(Error::Resting(id.clone())) }
+        if view.is_finished() {
+            Ok(view)
+        } else {
+            Err(Error::Resting(id.clone()))
+        }
     }
 
     /// Cancels a deliberation, aborts its generations in the engine, and waits until that is durable.
@@ -186,6 +190,8 @@ fn is_last(record: &Record) -> bool {
 
 impl std::fmt::Debug for Watcher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Watcher").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Watcher")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }

@@ -85,12 +85,16 @@ impl GenerationRequest {
         }
         if self.phase.chars().count() > 64 {
             let count = self.phase.chars().count();
-            return Some(format!("phase has {count} characters, at most 64 are allowed"));
+            return Some(format!(
+                "phase has {count} characters, at most 64 are allowed"
+            ));
         }
         if let Some(value) = sampling.temperature
             && !(0.0..=2.0).contains(&value)
         {
-            return Some(format!("sampling.temperature is {value}, it must be 0 to 2"));
+            return Some(format!(
+                "sampling.temperature is {value}, it must be 0 to 2"
+            ));
         }
         if let Some(value) = sampling.top_p
             && !(value > 0.0 && value <= 1.0)
@@ -104,7 +108,9 @@ impl GenerationRequest {
         }
         if sampling.stop.len() > 16 {
             let count = sampling.stop.len();
-            return Some(format!("sampling.stop has {count} texts, at most 16 are allowed"));
+            return Some(format!(
+                "sampling.stop has {count} texts, at most 16 are allowed"
+            ));
         }
         if let Some(value) = sampling.logprobs
             && value > 20

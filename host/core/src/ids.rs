@@ -206,9 +206,13 @@ mod tests {
 
     #[test]
     fn ids_of_one_instant_differ() {
-        let ids: std::collections::HashSet<_> = (0..1000).map(|_| DeliberationId::generate()).collect();
+        let ids: std::collections::HashSet<_> =
+            (0..1000).map(|_| DeliberationId::generate()).collect();
         assert_eq!(ids.len(), 1000);
-        assert!(ids.iter().all(|id| id.as_str().starts_with("deliberation-")));
+        assert!(
+            ids.iter()
+                .all(|id| id.as_str().starts_with("deliberation-"))
+        );
     }
 
     #[test]

@@ -23,6 +23,6 @@ pub mod session;
 pub mod submit;
 pub mod tally;
 pub mod tasks;
-pub mod view;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+pub mod view;

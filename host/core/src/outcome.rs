@@ -37,8 +37,10 @@ impl Score {
         let check = |name: &str, value: f64| {
             (!(0.0..=1.0).contains(&value)).then(|| format!("{name} is {value}, it must be 0 to 1"))
         };
-        check("score.value", self.value)
-            .or_else(|| self.confidence.and_then(|value| check("score.confidence", value)))
+        check("score.value", self.value).or_else(|| {
+            self.confidence
+                .and_then(|value| check("score.confidence", value))
+        })
     }
 }
 
@@ -73,7 +75,9 @@ impl Proposal {
         if self.ranked.is_empty() {
             return Some("outcome.ranked is empty, it must hold at least one candidate".to_owned());
         }
-        self.ranked.iter().find_map(|ranked| ranked.score.broken_rule())
+        self.ranked
+            .iter()
+            .find_map(|ranked| ranked.score.broken_rule())
     }
 }
 

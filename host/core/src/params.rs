@@ -39,7 +39,12 @@ impl ParamsSchema {
     pub fn violations(&self, field: &str, params: &Value) -> Vec<Violation> {
         self.validator
             .iter_errors(params)
-            .map(|error| Violation::new(format!("{field}{}", error.instance_path()), error.to_string()))
+            .map(|error| {
+                Violation::new(
+                    format!("{field}{}", error.instance_path()),
+                    error.to_string(),
+                )
+            })
             .collect()
     }
 }
@@ -60,11 +65,19 @@ mod tests {
             r#"{"type": "object", "properties": {"stop": {"type": "object", "properties": {"m": {"minimum": 1}}}}}"#,
         )
         .unwrap();
-        assert!(schema.violations("params", &serde_json::json!({})).is_empty());
+        assert!(
+            schema
+                .violations("params", &serde_json::json!({}))
+                .is_empty()
+        );
         let broken = schema.violations("params", &serde_json::json!({"stop": {"m": 0}}));
         assert_eq!(broken.len(), 1);
         assert_eq!(broken[0].field, "params/stop/m");
-        assert!(broken[0].rule.contains("minimum of 1"), "{}", broken[0].rule);
+        assert!(
+            broken[0].rule.contains("minimum of 1"),
+            "{}",
+            broken[0].rule
+        );
     }
 
     #[test]

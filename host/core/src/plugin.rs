@@ -161,7 +161,9 @@ pub fn near_names<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) ->
         all.sort_unstable();
         return all;
     }
-    near.into_iter().map(|(_, name)| (*name).to_owned()).collect()
+    near.into_iter()
+        .map(|(_, name)| (*name).to_owned())
+        .collect()
 }
 
 #[cfg(test)]

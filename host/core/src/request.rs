@@ -77,7 +77,10 @@ impl DeliberationRequest {
             }
         };
         compare("task_id", self.task.id == other.task.id);
-        compare("task_description", self.task.description == other.task.description);
+        compare(
+            "task_description",
+            self.task.description == other.task.description,
+        );
         compare("role", self.task.role == other.task.role);
         compare("agents", self.task.agents == other.task.agents);
         compare("model", self.task.model == other.task.model);
@@ -86,11 +89,17 @@ impl DeliberationRequest {
         compare("timeout", self.timeout == other.timeout);
         compare("max_retries", self.retries_max == other.retries_max);
         compare("strategy", self.strategy == other.strategy);
-        compare("strategy_params", self.strategy_params == other.strategy_params);
+        compare(
+            "strategy_params",
+            self.strategy_params == other.strategy_params,
+        );
         compare("scorer", self.scorer == other.scorer);
         compare("scorer_params", self.scorer_params == other.scorer_params);
         compare("labels", self.labels == other.labels);
-        compare("correlation_id", self.correlation_id == other.correlation_id);
+        compare(
+            "correlation_id",
+            self.correlation_id == other.correlation_id,
+        );
         fields
     }
 }
@@ -229,7 +238,11 @@ impl Draft {
         let mut check = Check::default();
         check.text("task.id", &self.task_id, 1, bounds::ID_CHARS);
         check.not_blank("task.description", &self.description);
-        check.bytes("task.description", &self.description, bounds::DESCRIPTION_BYTES);
+        check.bytes(
+            "task.description",
+            &self.description,
+            bounds::DESCRIPTION_BYTES,
+        );
         check.text("task.role", &self.role, 0, bounds::NAME_CHARS);
         check.map("task.metadata", &self.metadata);
         check.map("labels", &self.labels);
@@ -244,7 +257,13 @@ impl Draft {
         }
         let retries_max = self.retries_max.unwrap_or(policy.retries_default);
         if retries_max > policy.retries_max {
-            check.violate("max_retries", format!("is {retries_max}, at most {} are allowed", policy.retries_max));
+            check.violate(
+                "max_retries",
+                format!(
+                    "is {retries_max}, at most {} are allowed",
+                    policy.retries_max
+                ),
+            );
         }
         let model = match policy.model_default.clone() {
             _ if !self.model.is_empty() => Some(ModelName::new(self.model.clone())),
@@ -252,13 +271,19 @@ impl Draft {
         };
         check.text("model", &self.model, 0, bounds::NAME_CHARS);
         if model.is_none() && self.agents.iter().any(|agent| agent.model.is_empty()) {
-            check.violate("model", "is empty, and the host has no default model (`inference.model`)".to_owned());
+            check.violate(
+                "model",
+                "is empty, and the host has no default model (`inference.model`)".to_owned(),
+            );
         }
         // A judge or another generation of no agent falls back on the first agent's model.
-        let first_of_agents = || ModelName::new(self.agents.first().map_or("", |agent| &agent.model));
+        let first_of_agents =
+            || ModelName::new(self.agents.first().map_or("", |agent| &agent.model));
         let model = model.unwrap_or_else(first_of_agents);
         let agents = check.agents(self.agents, &model);
-        let strategy = self.strategy.unwrap_or_else(|| policy.strategy_default.clone());
+        let strategy = self
+            .strategy
+            .unwrap_or_else(|| policy.strategy_default.clone());
         check.choice("strategy", &strategy);
         let scorer = self.scorer.unwrap_or_else(|| policy.scorer_default.clone());
         check.choice("scorer", &scorer);
@@ -320,7 +345,10 @@ impl Check {
             self.violate(field, "must not be empty".to_owned());
         }
         if count > chars_max {
-            self.violate(field, format!("has {count} characters, at most {chars_max} are allowed"));
+            self.violate(
+                field,
+                format!("has {count} characters, at most {chars_max} are allowed"),
+            );
         }
         if value.chars().any(char::is_control) {
             self.violate(field, format!("{value:?} holds a control character"));
@@ -336,7 +364,10 @@ impl Check {
     fn bytes(&mut self, field: &str, value: &str, bytes_max: usize) {
         let bytes = value.len();
         if bytes > bytes_max {
-            self.violate(field, format!("has {bytes} bytes, at most {bytes_max} are allowed"));
+            self.violate(
+                field,
+                format!("has {bytes} bytes, at most {bytes_max} are allowed"),
+            );
         }
     }
 
@@ -344,7 +375,10 @@ impl Check {
         let count = map.len();
         if count > bounds::MAP_ENTRIES {
             let max = bounds::MAP_ENTRIES;
-            self.violate(field, format!("has {count} entries, at most {max} are allowed"));
+            self.violate(
+                field,
+                format!("has {count} entries, at most {max} are allowed"),
+            );
         }
         for (key, value) in map {
             self.text(&format!("{field} key"), key, 1, bounds::NAME_CHARS);
@@ -353,7 +387,12 @@ impl Check {
     }
 
     fn choice(&mut self, field: &str, choice: &PluginChoice) {
-        self.text(&format!("{field}.name"), &choice.name, 1, bounds::NAME_CHARS);
+        self.text(
+            &format!("{field}.name"),
+            &choice.name,
+            1,
+            bounds::NAME_CHARS,
+        );
     }
 
     fn params(&mut self, field: &str, json: &str) -> Value {
@@ -389,7 +428,10 @@ impl Check {
         }
         let count = drafts.len();
         if count > bounds::AGENTS {
-            self.violate("agents", format!("has {count} agents, at most {} are allowed", bounds::AGENTS));
+            self.violate(
+                "agents",
+                format!("has {count} agents, at most {} are allowed", bounds::AGENTS),
+            );
         }
         let mut ids = BTreeSet::new();
         let mut agents = Vec::with_capacity(count);
@@ -397,13 +439,23 @@ impl Check {
             let field = |name: &str| format!("agents[{at}].{name}");
             self.text(&field("id"), &draft.id, 1, bounds::AGENT_ID_CHARS);
             if !ids.insert(draft.id.clone()) {
-                self.violate(field("id"), format!("`{}` stands twice, ids must be unique", draft.id));
+                self.violate(
+                    field("id"),
+                    format!("`{}` stands twice, ids must be unique", draft.id),
+                );
             }
             self.text(&field("role"), &draft.role, 0, bounds::NAME_CHARS);
             self.text(&field("model"), &draft.model, 0, bounds::NAME_CHARS);
-            self.bytes(&field("prompt_template"), &draft.prompt_template, bounds::TEMPLATE_BYTES);
+            self.bytes(
+                &field("prompt_template"),
+                &draft.prompt_template,
+                bounds::TEMPLATE_BYTES,
+            );
             if let Err(error) = template_parses(&draft.prompt_template) {
-                self.violate(field("prompt_template"), format!("does not parse as Jinja: {error}"));
+                self.violate(
+                    field("prompt_template"),
+                    format!("does not parse as Jinja: {error}"),
+                );
             }
             agents.push(Agent {
                 id: AgentId::new(draft.id),
@@ -447,7 +499,10 @@ mod tests {
         Draft {
             task_id: "t-1".into(),
             description: "Is 7 prime?".into(),
-            agents: vec![AgentDraft { id: "a".into(), ..AgentDraft::default() }],
+            agents: vec![AgentDraft {
+                id: "a".into(),
+                ..AgentDraft::default()
+            }],
             model: "m".into(),
             endpoint: "http://127.0.0.1:8000/v1".into(),
             ..Draft::default()
@@ -458,7 +513,10 @@ mod tests {
         let mut draft = draft();
         change(&mut draft);
         match draft.parse(&policy()) {
-            Err(Error::Invalid(violations)) => violations.into_iter().map(|violation| violation.field).collect(),
+            Err(Error::Invalid(violations)) => violations
+                .into_iter()
+                .map(|violation| violation.field)
+                .collect(),
             other => vec![format!("{other:?}")],
         }
     }
@@ -475,28 +533,57 @@ mod tests {
     #[test]
     fn each_invalid_field_is_named() {
         assert_eq!(violated(|d| d.task_id.clear()), ["task.id"]);
-        assert_eq!(violated(|d| d.description = " \n".into()), ["task.description"]);
-        assert_eq!(violated(|d| d.description = "x".repeat(2 << 20)), ["task.description"]);
+        assert_eq!(
+            violated(|d| d.description = " \n".into()),
+            ["task.description"]
+        );
+        assert_eq!(
+            violated(|d| d.description = "x".repeat(2 << 20)),
+            ["task.description"]
+        );
         assert_eq!(violated(|d| d.role = "a\0b".into()), ["task.role"]);
         assert_eq!(violated(|d| d.agents.clear()), ["agents"]);
         assert_eq!(violated(|d| d.agents[0].id.clear()), ["agents[0].id"]);
-        assert_eq!(violated(|d| d.agents.push(d.agents[0].clone())), ["agents[1].id"]);
-        assert_eq!(violated(|d| d.agents[0].prompt_template = "{{ task".into()), ["agents[0].prompt_template"]);
+        assert_eq!(
+            violated(|d| d.agents.push(d.agents[0].clone())),
+            ["agents[1].id"]
+        );
+        assert_eq!(
+            violated(|d| d.agents[0].prompt_template = "{{ task".into()),
+            ["agents[0].prompt_template"]
+        );
         assert_eq!(violated(|d| d.model.clear()), ["model"]);
         assert_eq!(violated(|d| d.endpoint = "ftp://h".into()), ["endpoint"]);
         assert_eq!(violated(|d| d.timeout = Some(Duration::ZERO)), ["timeout"]);
-        assert_eq!(violated(|d| d.timeout = Some(Duration::from_secs(1801))), ["timeout"]);
+        assert_eq!(
+            violated(|d| d.timeout = Some(Duration::from_secs(1801))),
+            ["timeout"]
+        );
         assert_eq!(violated(|d| d.retries_max = Some(11)), ["max_retries"]);
-        assert_eq!(violated(|d| d.strategy_params = "[]".into()), ["strategy_params"]);
-        assert_eq!(violated(|d| d.scorer_params = "{".into()), ["scorer_params"]);
-        assert_eq!(violated(|d| { d.labels.insert(String::new(), String::new()); }), ["labels key"]);
+        assert_eq!(
+            violated(|d| d.strategy_params = "[]".into()),
+            ["strategy_params"]
+        );
+        assert_eq!(
+            violated(|d| d.scorer_params = "{".into()),
+            ["scorer_params"]
+        );
+        assert_eq!(
+            violated(|d| {
+                d.labels.insert(String::new(), String::new());
+            }),
+            ["labels key"]
+        );
     }
 
     #[test]
     fn an_endpoint_that_is_not_listed_is_refused() {
         let mut other = draft();
         other.endpoint = "http://169.254.169.254".into();
-        assert!(matches!(other.parse(&policy()), Err(Error::EndpointNotAllowed(_))));
+        assert!(matches!(
+            other.parse(&policy()),
+            Err(Error::EndpointNotAllowed(_))
+        ));
         let mut none = draft();
         none.endpoint.clear();
         assert!(matches!(none.parse(&policy()), Err(Error::NoEndpoint)));

@@ -35,7 +35,9 @@ pub struct Full(pub usize);
 
 /// A place for one deliberation, given back when it ends.
 #[derive(Debug)]
-pub struct Place(#[expect(dead_code, reason = "dropping it gives the place back")] OwnedSemaphorePermit);
+pub struct Place(
+    #[expect(dead_code, reason = "dropping it gives the place back")] OwnedSemaphorePermit,
+);
 
 /// Deliberations that the journal holds and that have not finished.
 #[derive(Debug, Default)]
@@ -151,7 +153,9 @@ impl RunDeliberation {
         for id in self.ports.journal.unfinished().await? {
             match self.ports.journal.read(&id, Seq::START).await {
                 Ok(records) if records.is_empty() => {
-                    unfinished.corrupt.push((id, "it holds no entry".to_owned()));
+                    unfinished
+                        .corrupt
+                        .push((id, "it holds no entry".to_owned()));
                 }
                 Ok(records) => unfinished.readable.push((id, records)),
                 Err(error @ journal::Error::Corrupt { .. }) => {
@@ -225,8 +229,8 @@ impl RunDeliberation {
     /// One run of the session; the error is why it can never run.
     async fn run_session(&self, handle: &Arc<Handle>, records: Vec<Record>) -> Result<End, String> {
         let ports = self.ports.clone();
-        let session = Session::open(ports, Arc::clone(handle), records)
-            .map_err(|error| error.to_string())?;
+        let session =
+            Session::open(ports, Arc::clone(handle), records).map_err(|error| error.to_string())?;
         let run = AssertUnwindSafe(session.run()).catch_unwind().await;
         Ok(run.unwrap_or_else(|_| {
             tracing::error!("a session panicked; it rests until the host starts again");
@@ -271,7 +275,9 @@ impl RunDeliberation {
         tracing::error!(%id, reason, "the journal of a deliberation is damaged; it fails");
         let journal = &self.ports.journal;
         // The journal says where it ends when it is asked to write where it does not.
-        let Err(journal::Error::Fenced { actual, .. }) = journal.append(id, Seq(u64::MAX - 1), &[]).await else {
+        let Err(journal::Error::Fenced { actual, .. }) =
+            journal.append(id, Seq(u64::MAX - 1), &[]).await
+        else {
             return;
         };
         let message = format!("the journal of the deliberation is damaged: {reason}");

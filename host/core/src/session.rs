@@ -22,6 +22,8 @@ mod guest;
 mod history;
 mod jobs;
 mod log;
+mod scoring;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -41,11 +43,12 @@ use crate::tasks::Tasks;
 
 use self::chance::Chance;
 pub use self::generation::Retry;
-pub use self::guest::{Event, Guest};
+pub use self::guest::Guest;
 use self::history::{History, Script};
 use self::jobs::Jobs;
 pub use self::jobs::SetId;
 use self::log::Log;
+pub use self::waiting::Event;
 
 /// What a session needs of the host.
 #[derive(Clone)]
@@ -229,7 +232,9 @@ impl Session {
         let params = self.accepted.request.strategy_params.to_string();
         let task = self.task(params);
         let runtime = &self.ports.runtime;
-        runtime.deliberate(&self.accepted.strategy, task, guest).await
+        runtime
+            .deliberate(&self.accepted.strategy, task, guest)
+            .await
     }
 
     /// What a plugin is given.
@@ -278,9 +283,11 @@ impl Session {
 
     fn deadline_passed(&self) -> Cause {
         let seconds = self.accepted.request.timeout.as_secs_f64();
-        let mut message = format!("the deliberation did not finish within its timeout of {seconds} s");
+        let mut message =
+            format!("the deliberation did not finish within its timeout of {seconds} s");
         if let Some(failure) = self.log.tally().nothing_but_failures() {
-            message = format!("{message}; no generation succeeded, the last failed with: {failure}");
+            message =
+                format!("{message}; no generation succeeded, the last failed with: {failure}");
         }
         Cause::new(CauseKind::DeadlineExceeded, message)
     }

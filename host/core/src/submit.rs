@@ -104,10 +104,19 @@ impl SubmitDeliberation {
     /// See [`Error`]; a refused submit records nothing.
     pub async fn submit(&self, submission: Submission) -> Result<Receipt, Error> {
         let request = submission.draft.parse(&self.terms.policy)?;
-        let strategy = self.plugins.resolve(Kind::Strategy, &request.strategy).await?;
+        let strategy = self
+            .plugins
+            .resolve(Kind::Strategy, &request.strategy)
+            .await?;
         let scorer = self.plugins.resolve(Kind::Scorer, &request.scorer).await?;
-        let mut violations = strategy.params.violations("strategy_params", &request.strategy_params);
-        violations.extend(scorer.params.violations("scorer_params", &request.scorer_params));
+        let mut violations = strategy
+            .params
+            .violations("strategy_params", &request.strategy_params);
+        violations.extend(
+            scorer
+                .params
+                .violations("scorer_params", &request.scorer_params),
+        );
         if !violations.is_empty() {
             return Err(request::Error::Invalid(violations).into());
         }
@@ -138,12 +147,22 @@ impl SubmitDeliberation {
         let Entry::Accepted(accepted) = &record.entry else {
             unreachable!("it was made above");
         };
-        match (self.run.accept(&id, Arc::clone(&record), key.clone(), place).await?, key) {
-            (Creation::Existing { id, fingerprint }, Some(key)) if fingerprint != key.fingerprint => {
+        match (
+            self.run
+                .accept(&id, Arc::clone(&record), key.clone(), place)
+                .await?,
+            key,
+        ) {
+            (Creation::Existing { id, fingerprint }, Some(key))
+                if fingerprint != key.fingerprint =>
+            {
                 self.conflict(id, key.key, &accepted.request).await
             }
             (Creation::Existing { id, .. }, _) => Ok(Receipt { id, repeated: true }),
-            (Creation::New, _) => Ok(Receipt { id, repeated: false }),
+            (Creation::New, _) => Ok(Receipt {
+                id,
+                repeated: false,
+            }),
         }
     }
 
@@ -158,7 +177,11 @@ impl SubmitDeliberation {
             Some(Entry::Accepted(accepted)) => accepted.request.differences(request),
             _ => Vec::new(),
         };
-        Err(Error::Conflict { key, id, differences })
+        Err(Error::Conflict {
+            key,
+            id,
+            differences,
+        })
     }
 }
 

@@ -33,7 +33,10 @@ async fn busy(task: PluginTask, guest: Guest) -> Result<Proposal, Error> {
         }
     }
     let budget = guest.remaining()?;
-    guest.emit("budget".to_owned(), format!("{}", budget.generations.unwrap_or(0)))?;
+    guest.emit(
+        "budget".to_owned(),
+        format!("{}", budget.generations.unwrap_or(0)),
+    )?;
     let mut candidates = Vec::new();
     while candidates.len() < 4 {
         match guest.next(set, Some(40)).await? {
@@ -47,10 +50,18 @@ async fn busy(task: PluginTask, guest: Guest) -> Result<Proposal, Error> {
     }
     let rest = guest.cancel_rest(set)?;
     guest.sleep_until(guest.elapsed_ms() + 25).await?;
-    let last = guest.submit(prompt("a", "last word"))?.expect("within limits");
-    let last_text = guest.wait(last).await?.map_or_else(|failure| failure.to_string(), |done| done.text);
+    let last = guest
+        .submit(prompt("a", "last word"))?
+        .expect("within limits");
+    let last_text = guest
+        .wait(last)
+        .await?
+        .map_or_else(|failure| failure.to_string(), |done| done.text);
     candidates.push(candidate(&last_text, last));
-    let scores = guest.score(candidates.clone()).await?.expect("the scorer answers");
+    let scores = guest
+        .score(candidates.clone())
+        .await?
+        .expect("the scorer answers");
     let mut proposal = proposal(candidates, scores);
     proposal.metadata = BTreeMap::from([
         ("cancelled".to_owned(), rest.to_string()),
@@ -69,12 +80,23 @@ fn candidate(content: &str, job: JobId) -> Candidate {
 }
 
 /// Asks a model about each candidate.
-async fn judge(_: PluginTask, candidates: Vec<Candidate>, guest: Guest) -> Result<Vec<conclave_core::outcome::Score>, Error> {
+async fn judge(
+    _: PluginTask,
+    candidates: Vec<Candidate>,
+    guest: Guest,
+) -> Result<Vec<conclave_core::outcome::Score>, Error> {
     let mut scores = Vec::new();
     for candidate in &candidates {
-        let job = guest.submit(prompt("", &candidate.content))?.expect("within limits");
-        let text = guest.wait(job).await?.map_or_else(|failure| failure.to_string(), |done| done.text);
-        scores.push(score(f64::from(u32::try_from(text.len()).unwrap_or(0) % 10) / 10.0));
+        let job = guest
+            .submit(prompt("", &candidate.content))?
+            .expect("within limits");
+        let text = guest
+            .wait(job)
+            .await?
+            .map_or_else(|failure| failure.to_string(), |done| done.text);
+        scores.push(score(
+            f64::from(u32::try_from(text.len()).unwrap_or(0) % 10) / 10.0,
+        ));
     }
     Ok(scores)
 }
@@ -138,11 +160,22 @@ async fn cut(records: &[Record], entries: usize) -> MemoryJournal {
 fn check_resumed(whole: &[Record], resumed: &[Record], kept: usize, sent: &[JobId]) {
     let durable = completed(&whole[..kept]);
     for job in sent {
-        assert!(!durable.contains(job), "cut at {kept}: generation {job} was paid for twice");
+        assert!(
+            !durable.contains(job),
+            "cut at {kept}: generation {job} was paid for twice"
+        );
     }
     let once: BTreeSet<_> = sent.iter().collect();
-    assert_eq!(once.len(), sent.len(), "cut at {kept}: a generation was sent twice");
-    assert_eq!(resumed[..kept], whole[..kept], "cut at {kept}: history was changed");
+    assert_eq!(
+        once.len(),
+        sent.len(),
+        "cut at {kept}: a generation was sent twice"
+    );
+    assert_eq!(
+        resumed[..kept],
+        whole[..kept],
+        "cut at {kept}: history was changed"
+    );
     let Verdict::Completed(outcome) = verdict(resumed) else {
         panic!("cut at {kept}: {:?}", verdict(resumed));
     };
@@ -156,10 +189,18 @@ async fn resume_after_each_entry(delays: &[u64]) {
         let inference = Arc::new(ScriptedInference::new(model(delays.to_vec())));
         let host = Host::start(&journal, inference.clone(), runtime()).await;
         host.follow.wait(&id).await.expect("it finishes");
-        let sent: Vec<_> = inference.calls().iter().map(|call| call.request.id.job).collect();
+        let sent: Vec<_> = inference
+            .calls()
+            .iter()
+            .map(|call| call.request.id.job)
+            .collect();
         let resumed = host.records(&id);
         check_resumed(&whole, &resumed, kept, &sent);
-        assert_eq!(seeds(verdict(&resumed)), seeds(verdict(&whole)), "cut at {kept}");
+        assert_eq!(
+            seeds(verdict(&resumed)),
+            seeds(verdict(&whole)),
+            "cut at {kept}"
+        );
     }
 }
 
@@ -187,13 +228,19 @@ async fn a_kill_after_any_entry_changes_no_outcome() {
     let (id, whole) = undisturbed(&[10, 20, 30, 40, 50, 60, 70]).await;
     for kept in 1..whole.len() {
         let journal = cut(&whole, kept).await;
-        let inference = Arc::new(ScriptedInference::new(model(vec![10, 20, 30, 40, 50, 60, 70])));
+        let inference = Arc::new(ScriptedInference::new(model(vec![
+            10, 20, 30, 40, 50, 60, 70,
+        ])));
         let host = Host::start(&journal, inference, runtime()).await;
         host.follow.wait(&id).await.expect("it finishes");
         let resumed = host.records(&id);
         assert_eq!(winner(&resumed), winner(&whole), "cut at {kept}");
         let seqs: Vec<_> = resumed.iter().map(|record| record.seq.0).collect();
-        assert_eq!(seqs, (1..=resumed.len() as u64).collect::<Vec<_>>(), "event ids have gaps");
+        assert_eq!(
+            seqs,
+            (1..=resumed.len() as u64).collect::<Vec<_>>(),
+            "event ids have gaps"
+        );
     }
 }
 
@@ -226,7 +273,11 @@ async fn a_host_that_dies_while_it_writes_is_resumed() {
             let second = Arc::new(ScriptedInference::new(model(delays.to_vec())));
             let host = Host::start(&journal, second.clone(), runtime()).await;
             host.follow.wait(&id).await.expect("it finishes");
-            let sent: Vec<_> = second.calls().iter().map(|call| call.request.id.job).collect();
+            let sent: Vec<_> = second
+                .calls()
+                .iter()
+                .map(|call| call.request.id.job)
+                .collect();
             let resumed = host.records(&id);
             check_resumed(&kept, &resumed, kept.len(), &sent);
             // What was sent before the crash was in the journal before it was sent.

@@ -1,7 +1,7 @@
 //! Renders a conversation as the text the model was trained on, by the template in its own file.
 
-use minijinja::{Environment, ErrorKind, context};
-use serde::Serialize;
+use minijinja::{Environment, ErrorKind, Value, context};
+use serde::Deserialize;
 
 use crate::gguf::Gguf;
 
@@ -17,7 +17,7 @@ pub(crate) enum Error {
 }
 
 /// Who speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Role {
     System,
@@ -25,8 +25,18 @@ pub(crate) enum Role {
     Assistant,
 }
 
+impl Role {
+    fn name(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::User => "user",
+            Self::Assistant => "assistant",
+        }
+    }
+}
+
 /// One turn of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Message {
     pub(crate) role: Role,
     pub(crate) content: String,
@@ -55,6 +65,8 @@ impl Chat {
     /// The text up to where the assistant's next turn begins.
     pub(crate) fn render(&self, messages: &[Message]) -> Result<String, Error> {
         let template = self.environment.get_template(TEMPLATE)?;
+        let turn = |m: &Message| context! { role => m.role.name(), content => m.content.as_str() };
+        let messages: Vec<Value> = messages.iter().map(turn).collect();
         Ok(template.render(context! { messages, add_generation_prompt => true })?)
     }
 }
@@ -77,7 +89,10 @@ mod tests {
     fn turns_are_framed_and_the_assistants_begins() {
         let chat = Chat::new(CHATML.to_owned()).unwrap();
         let text = chat
-            .render(&[message(Role::System, "Be <brief>"), message(Role::User, "Hi")])
+            .render(&[
+                message(Role::System, "Be <brief>"),
+                message(Role::User, "Hi"),
+            ])
             .unwrap();
         assert_eq!(
             text,
@@ -89,6 +104,9 @@ mod tests {
     fn a_default_system_turn_comes_from_the_template() {
         let chat = Chat::new(CHATML.to_owned()).unwrap();
         let text = chat.render(&[message(Role::User, "Hi")]).unwrap();
-        assert!(text.starts_with("<|im_start|>system\nBe kind<|im_end|>\n"), "{text}");
+        assert!(
+            text.starts_with("<|im_start|>system\nBe kind<|im_end|>\n"),
+            "{text}"
+        );
     }
 }

@@ -70,7 +70,10 @@ pub(crate) fn multiply(
 ) {
     let batch = activations.len() / blocks;
     assert_eq!(weights.len() / blocks * batch, out.len());
-    for (row, out) in weights.chunks_exact(blocks).zip(out.chunks_exact_mut(batch)) {
+    for (row, out) in weights
+        .chunks_exact(blocks)
+        .zip(out.chunks_exact_mut(batch))
+    {
         let mut tiles = out.chunks_exact_mut(TILE);
         let mut groups = activations.chunks_exact(TILE * blocks);
         for (out, group) in tiles.by_ref().zip(groups.by_ref()) {

@@ -59,7 +59,10 @@ impl Sampler {
 /// The natural logarithms of the probabilities, at temperature 1.
 pub(crate) fn log_probabilities(logits: &[f32]) -> Vec<f32> {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|logit| f64::from((logit - max).exp())).sum();
+    let sum: f64 = logits
+        .iter()
+        .map(|logit| f64::from((logit - max).exp()))
+        .sum();
     let shift = max + sum.ln() as f32;
     logits.iter().map(|logit| logit - shift).collect()
 }
@@ -154,12 +157,17 @@ mod tests {
 
     #[test]
     fn tokens_are_drawn_by_their_probability() {
-        let probabilities: Vec<f32> =
-            log_probabilities(&LOGITS).into_iter().map(f32::exp).collect();
+        let probabilities: Vec<f32> = log_probabilities(&LOGITS)
+            .into_iter()
+            .map(f32::exp)
+            .collect();
         let draws = draws(1.0, 1.0, 42);
         for (token, probability) in (0..).zip(probabilities) {
             let share = draws.iter().filter(|t| **t == token).count() as f32 / 2_000.0;
-            assert!((share - probability).abs() < 0.04, "{token}: {share} {probability}");
+            assert!(
+                (share - probability).abs() < 0.04,
+                "{token}: {share} {probability}"
+            );
         }
     }
 

@@ -18,7 +18,9 @@ const CONTROL: usize = 3;
 pub(crate) enum Error {
     #[error(transparent)]
     Gguf(#[from] crate::gguf::Error),
-    #[error("tokenizer `{model}` with pre-tokenizer `{pre}` is not supported: only gpt2 with smollm is")]
+    #[error(
+        "tokenizer `{model}` with pre-tokenizer `{pre}` is not supported: only gpt2 with smollm is"
+    )]
     Unsupported { model: String, pre: String },
     #[error("the vocabulary lacks the token `{0}`")]
     NoToken(String),
@@ -88,7 +90,11 @@ impl Tokenizer {
             if *kind == CONTROL {
                 return token.as_bytes().to_vec();
             }
-            token.chars().filter_map(|c| from_alphabet.get(&c)).copied().collect()
+            token
+                .chars()
+                .filter_map(|c| from_alphabet.get(&c))
+                .copied()
+                .collect()
         });
         let mut ranked = HashMap::new();
         for (rank, merge) in (0..).zip(merges) {
@@ -96,12 +102,18 @@ impl Tokenizer {
                 return Err(Error::NoToken((*merge).to_owned()));
             };
             let merged = id(&format!("{left}{right}"))?;
-            ranked.entry((id(left)?, id(right)?)).or_insert((rank, merged));
+            ranked
+                .entry((id(left)?, id(right)?))
+                .or_insert((rank, merged));
         }
         let mut names: Vec<_> = control.keys().map(|name| regex::escape(name)).collect();
         names.sort_by_key(|name| Reverse(name.len()));
         // An empty alternation would match everywhere; `[^\s\S]` matches nowhere.
-        let names = if names.is_empty() { r"[^\s\S]".to_owned() } else { names.join("|") };
+        let names = if names.is_empty() {
+            r"[^\s\S]".to_owned()
+        } else {
+            names.join("|")
+        };
         Ok(Self {
             pieces: pieces.collect(),
             bytes: alphabet.map(|c| id(c.encode_utf8(&mut [0; 4])).unwrap_or(0)),
@@ -160,7 +172,11 @@ impl Tokenizer {
             // GPT-2's `\s+(?!\S)`: the last of several spaces goes to a word that follows; a digit
             // was set apart before, so nothing follows here.
             let follows = text[end..].chars().next().is_some_and(|c| !c.is_numeric());
-            if word.starts_with(char::is_whitespace) && word.trim().is_empty() && last > 0 && follows {
+            if word.starts_with(char::is_whitespace)
+                && word.trim().is_empty()
+                && last > 0
+                && follows
+            {
                 end = found.start() + last;
             }
             words.push(&text[found.start()..end]);
@@ -171,11 +187,7 @@ impl Tokenizer {
 }
 
 /// Merges adjacent tokens of a word, the earliest learnt pair first and the leftmost of equals.
-fn merge(
-    mut word: Vec<u32>,
-    merges: &HashMap<(u32, u32), (u32, u32)>,
-    tokens: &mut Vec<u32>,
-) {
+fn merge(mut word: Vec<u32>, merges: &HashMap<(u32, u32), (u32, u32)>, tokens: &mut Vec<u32>) {
     const GONE: u32 = u32::MAX;
     let length = word.len();
     let mut next: Vec<usize> = (1..=length).collect();
@@ -253,7 +265,13 @@ pub(crate) mod tests {
     #[test]
     fn every_text_comes_back_from_its_tokens() {
         let tokenizer = small();
-        for text in ["", "hello, wörld 42\n\n  indented\t", "日本語 🦀🦀 naïve", "  ", "a'll  b"] {
+        for text in [
+            "",
+            "hello, wörld 42\n\n  indented\t",
+            "日本語 🦀🦀 naïve",
+            "  ",
+            "a'll  b",
+        ] {
             let bytes: Vec<u8> = tokenizer
                 .encode(text)
                 .iter()
@@ -268,7 +286,9 @@ pub(crate) mod tests {
         let tokenizer = small();
         assert_eq!(
             tokenizer.words("I'll pay  $12 for\n\n it  "),
-            ["I", "'ll", " pay", " ", " $", "1", "2", " for", "\n\n", " it", "  "]
+            [
+                "I", "'ll", " pay", " ", " $", "1", "2", " for", "\n\n", " it", "  "
+            ]
         );
         assert_eq!(tokenizer.words("a  7"), ["a", "  ", "7"]);
     }

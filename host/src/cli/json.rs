@@ -81,13 +81,13 @@ pub(super) fn event(event: &pb::DeliberationEvent) -> Value {
 }
 
 fn finished(one: &pb::Finished) -> Value {
-    json!({
+    compact(json!({
         "state": one.state().as_str_name(),
         "outcome": one.outcome.as_ref().map(outcome),
         "failure": one.failure.as_ref().map(failure),
         "cancel_reason": one.cancel_reason,
         "usage": one.usage.as_ref().map(usage),
-    })
+    }))
 }
 
 fn generation_finished(one: &pb::GenerationFinished) -> Value {
@@ -96,10 +96,10 @@ fn generation_finished(one: &pb::GenerationFinished) -> Value {
         Some(generation_finished::Result::Failure(failure)) => (None, Some(failure)),
         None => (None, None),
     };
-    json!({
+    compact(json!({
         "job": one.job,
         "agent_id": one.agent_id,
-        "generation": generation.map(|generation| json!({
+        "generation": generation.map(|generation| compact(json!({
             "text": generation.text,
             "reasoning": generation.reasoning,
             "finish_reason": generation.finish_reason().as_str_name(),
@@ -107,35 +107,35 @@ fn generation_finished(one: &pb::GenerationFinished) -> Value {
             "cached_tokens": generation.cached_tokens,
             "completion_tokens": generation.completion_tokens,
             "latency_seconds": generation.latency.as_ref().map(seconds),
-        })),
+        }))),
         "failure": failure.map(generation_failure),
-    })
+    }))
 }
 
 fn task(one: &pb::Task) -> Value {
     let agent = |agent: &pb::Agent| {
-        json!({
+        compact(json!({
             "id": agent.id, "role": agent.role, "model": agent.model,
             "prompt_template": agent.prompt_template,
-        })
+        }))
     };
-    json!({
+    compact(json!({
         "id": one.id,
         "description": one.description,
         "role": one.role,
         "agents": one.agents.iter().map(agent).collect::<Vec<_>>(),
         "model": one.model,
         "metadata": one.metadata,
-    })
+    }))
 }
 
 fn plugin(one: &pb::PluginSelection) -> Value {
     let params: Option<Value> = serde_json::from_str(&one.params_json).ok();
-    json!({ "name": one.name, "version": one.version, "digest": one.digest, "params": params })
+    compact(json!({ "name": one.name, "version": one.version, "digest": one.digest, "params": params }))
 }
 
 fn outcome(one: &pb::Outcome) -> Value {
-    json!({
+    compact(json!({
         "ranked": one.ranked.iter().map(ranked).collect::<Vec<_>>(),
         "reasoning": one.reasoning,
         "rounds": one.rounds,
@@ -146,22 +146,22 @@ fn outcome(one: &pb::Outcome) -> Value {
             "agents_completed": completeness.agents_completed,
             "agents_failed": completeness.agents_failed,
         })),
-    })
+    }))
 }
 
 fn ranked(one: &pb::RankedCandidate) -> Value {
     json!({
         "candidate": one.candidate.as_ref().map(candidate),
-        "score": one.score.as_ref().map(|score| json!({
+        "score": one.score.as_ref().map(|score| compact(json!({
             "value": score.value, "confidence": score.confidence, "rationale": score.rationale,
-        })),
+        }))),
     })
 }
 
 fn candidate(one: &pb::Candidate) -> Value {
-    json!({
+    compact(json!({
         "agent_id": one.agent_id, "content": one.content, "reasoning": one.reasoning, "jobs": one.jobs,
-    })
+    }))
 }
 
 fn usage(one: &pb::Usage) -> Value {
@@ -188,13 +188,13 @@ fn seconds(duration: &prost_types::Duration) -> f64 {
     duration.seconds as f64 + f64::from(duration.nanos) / 1e9
 }
 
-/// Without members that are null, an empty text, or an empty map: at every depth but inside lists.
-fn compact(value: Value) -> Value {
-    let Value::Object(members) = value else {
-        return value;
-    };
-    let members = members.into_iter().map(|(name, value)| (name, compact(value)));
-    Value::Object(members.filter(|(_, value)| !is_absent(value)).collect())
+/// Without members that are null, an empty text, or an empty map. Not at every depth: what a plugin or
+/// a client wrote stays as it is.
+fn compact(mut value: Value) -> Value {
+    if let Value::Object(members) = &mut value {
+        members.retain(|_, value| !is_absent(value));
+    }
+    value
 }
 
 fn is_absent(value: &Value) -> bool {

@@ -12,7 +12,6 @@ mod health;
 mod ray_executor;
 mod server;
 mod status;
-
 #[cfg(test)]
 mod tests;
 mod wire;

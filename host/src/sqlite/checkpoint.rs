@@ -33,7 +33,7 @@ impl Checkpointer {
         let rest_is_due = Arc::new(AtomicBool::new(false));
         let done = Arc::clone(&rest_is_due);
         let thread = Builder::new()
-            .name("journal-checkpoint".to_owned())
+            .name("journal-log".to_owned())
             .spawn(move || run(&connection, &woken, &done))?;
         Ok(Self {
             wake: Some(wake),

@@ -39,7 +39,10 @@ impl Default for Retry {
 impl Retry {
     /// How long to wait before retry `n` (from 0); `jitter` is 0 to 1.
     fn wait(&self, n: u32, jitter: f64, retry_after: Option<Duration>) -> Duration {
-        let bound = self.base.saturating_mul(2_u32.saturating_pow(n)).min(self.cap);
+        let bound = self
+            .base
+            .saturating_mul(2_u32.saturating_pow(n))
+            .min(self.cap);
         bound.mul_f64(jitter).max(retry_after.unwrap_or_default())
     }
 }
@@ -91,9 +94,15 @@ impl Session {
 
     fn attempts(self: &Arc<Self>, order: Order, attempt: u32) -> Attempts {
         let accepted_at_ms = self.accepted.accepted_at_ms;
-        let own = order.request.deadline_ms.map(|ms| order.submitted_at_ms + u64::from(ms));
+        let own = order
+            .request
+            .deadline_ms
+            .map(|ms| order.submitted_at_ms + u64::from(ms));
         let deadline_ms = own.map_or(u64::MAX, |own| own.min(self.accepted.deadline_ms()));
-        let deadline = self.ports.clock.instant_of(accepted_at_ms.saturating_add(deadline_ms));
+        let deadline = self
+            .ports
+            .clock
+            .instant_of(accepted_at_ms.saturating_add(deadline_ms));
         let id = AttemptId {
             deliberation: self.accepted.id.clone(),
             job: order.job,
@@ -121,7 +130,9 @@ impl Session {
         let session = Arc::clone(self);
         Arc::new(Progress::new(move |text| {
             if session.handle.is_watched() {
-                session.log.tokens(job, attempt.load(Ordering::Relaxed), text);
+                session
+                    .log
+                    .tokens(job, attempt.load(Ordering::Relaxed), text);
             }
         }))
     }
@@ -129,12 +140,13 @@ impl Session {
     async fn drive(self: &Arc<Self>, job: JobId, attempts: Attempts) {
         let progress = Arc::clone(&attempts.progress);
         let deadline = attempts.deadline;
-        let (result, wasted_tokens) = match tokio::time::timeout_at(deadline, self.attempt(attempts)).await {
-            Ok(Ok(tried)) => tried,
-            // The session rests; the generation is sent again when it is resumed.
-            Ok(Err(Unwritable)) => return,
-            Err(_) => (Err(Failure::DeadlineExceeded), progress.tokens()),
-        };
+        let (result, wasted_tokens) =
+            match tokio::time::timeout_at(deadline, self.attempt(attempts)).await {
+                Ok(Ok(tried)) => tried,
+                // The session rests; the generation is sent again when it is resumed.
+                Ok(Err(Unwritable)) => return,
+                Err(_) => (Err(Failure::DeadlineExceeded), progress.tokens()),
+            };
         self.complete(job, result, wasted_tokens);
     }
 
@@ -165,7 +177,10 @@ impl Session {
                 return Ok((Err(failure), progress.tokens()));
             }
             let jitter = chance::jitter(self.accepted.seed, job, attempt);
-            let wait = self.ports.retry.wait(attempts.retries, jitter, error.retry_after());
+            let wait = self
+                .ports
+                .retry
+                .wait(attempts.retries, jitter, error.retry_after());
             if Instant::now() + wait >= attempts.deadline {
                 let text = format!("{failure}; the deadline passes before it may be tried again");
                 return Ok((Err(Failure::Unavailable(text)), progress.tokens()));
@@ -238,7 +253,10 @@ mod tests {
             cap: Duration::from_secs(5),
         };
         let wait = |n| retry.wait(n, 1.0, None).as_secs();
-        assert_eq!([wait(0), wait(1), wait(2), wait(3), wait(40)], [1, 2, 4, 5, 5]);
+        assert_eq!(
+            [wait(0), wait(1), wait(2), wait(3), wait(40)],
+            [1, 2, 4, 5, 5]
+        );
         assert_eq!(retry.wait(3, 0.0, None), Duration::ZERO);
         let asked = Some(Duration::from_secs(60));
         assert_eq!(retry.wait(0, 1.0, asked), Duration::from_secs(60));

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use crate::entry::{Entry, JobInfo, Record, Remaining, digest_of};
-use crate::generation::{Failure, Generation, GenerationRequest};
+use crate::generation::{Failure, GenerationRequest};
 use crate::ids::{Actor, DeliberationId, JobId, ModelName};
 use crate::live::lock;
-use crate::outcome::{Candidate, Cause, CauseKind, Score};
-use crate::runtime;
+use crate::outcome::{Cause, CauseKind};
 
 use super::generation::Order;
 use super::history::PastJob;
@@ -20,31 +19,13 @@ use super::{ActorState, Session, State, Stopped, divergence};
 /// [`Guest::sleep_until`], which may wait several times at once.
 #[derive(Clone, Debug)]
 pub struct Guest {
-    session: Arc<Session>,
-    actor: Actor,
-}
-
-/// What [`Guest::next`] brings.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    /// A member of the set has finished.
-    Completed {
-        /// Its place in the set.
-        index: u32,
-        /// Its number in the deliberation.
-        job: JobId,
-        /// Its result.
-        outcome: Result<Generation, Failure>,
-    },
-    /// The time passed first.
-    TimedOut,
-    /// The set holds no open job.
-    Empty,
+    pub(super) session: Arc<Session>,
+    pub(super) actor: Actor,
 }
 
 /// Whether an effect was already in the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Origin {
+pub(super) enum Origin {
     Replayed,
     Live,
 }
@@ -95,11 +76,15 @@ impl Guest {
             Origin::Live => PastJob::default(),
         };
         if let Some((at, result)) = past.completed {
-            state.jobs.insert(job, self.actor, JobState::Done { at, result });
+            state
+                .jobs
+                .insert(job, self.actor, JobState::Done { at, result });
             self.catch_up(state);
             return Ok(Ok(job));
         }
-        state.jobs.insert(job, self.actor, JobState::Open { run: None });
+        state
+            .jobs
+            .insert(job, self.actor, JobState::Open { run: None });
         // One that was cancelled later is not sent for the moment until that is replayed.
         if !past.cancelled {
             let actor = self.state_of(state);
@@ -128,13 +113,19 @@ impl Guest {
             Some(agent) => agent.model.clone(),
             None if request.agent.is_empty() => task.model.clone(),
             None => {
-                let text = format!("agent is `{}`, the task has no agent of this id", request.agent);
+                let text = format!(
+                    "agent is `{}`, the task has no agent of this id",
+                    request.agent
+                );
                 return Err(Failure::Rejected(text));
             }
         };
         let limits = &self.session.accepted.limits;
         if state.last_job.0 >= limits.generations_max {
-            let text = format!("limits.generations_max ({}) is used up", limits.generations_max);
+            let text = format!(
+                "limits.generations_max ({}) is used up",
+                limits.generations_max
+            );
             return Err(Failure::BudgetExhausted(text));
         }
         if state.jobs.open() >= limits.open_generations_max {
@@ -145,146 +136,6 @@ impl Guest {
             return Err(Failure::BudgetExhausted(text));
         }
         Ok(model)
-    }
-
-    /// Waits for a generation's result.
-    ///
-    /// # Errors
-    /// [`Stopped`]; inside, the generation's failure.
-    pub async fn wait(&self, job: JobId) -> Result<Result<Generation, Failure>, Stopped> {
-        loop {
-            let stirred = self.session.stirred.notified();
-            tokio::pin!(stirred);
-            stirred.as_mut().enable();
-            {
-                let state = &mut *lock(&self.session.state);
-                state.check_open()?;
-                let Some(known) = state.jobs.get(job) else {
-                    return Ok(Err(Failure::Rejected(format!("there is no job {job}"))));
-                };
-                let ready = match &known.state {
-                    JobState::Done { result, .. } if known.delivered => return Ok(Result::clone(result)),
-                    JobState::Done { .. } => Some(job),
-                    JobState::Cancelled => return Ok(Err(Failure::Cancelled)),
-                    JobState::Open { .. } => None,
-                };
-                let what = || format!("wait for generation {job}");
-                let choose = |recorded: Option<JobId>| ready.filter(|job| recorded.is_none_or(|recorded| recorded == *job));
-                if let Some((_, _, outcome)) = self.deliver(state, what, choose)? {
-                    return Ok(outcome);
-                }
-            }
-            stirred.await;
-        }
-    }
-
-    /// Makes a job set.
-    #[must_use]
-    pub fn job_set(&self) -> SetId {
-        lock(&self.session.state).jobs.new_set()
-    }
-
-    /// Moves a job into a set; its index there.
-    #[must_use]
-    pub fn add(&self, set: SetId, job: JobId) -> u32 {
-        lock(&self.session.state).jobs.add(set, job)
-    }
-
-    /// Waits for the next member of a set to finish.
-    ///
-    /// # Errors
-    /// [`Stopped`].
-    pub async fn next(&self, set: SetId, timeout_ms: Option<u32>) -> Result<Event, Stopped> {
-        let mut until_ms = None;
-        loop {
-            let stirred = self.session.stirred.notified();
-            tokio::pin!(stirred);
-            stirred.as_mut().enable();
-            let timeout = {
-                let state = &mut *lock(&self.session.state);
-                state.check_open()?;
-                let now_ms = self.state_of(state).now_ms;
-                let until_ms = *until_ms.get_or_insert(timeout_ms.map(|ms| now_ms + u64::from(ms)));
-                if let Some(event) = self.look(state, set, until_ms)? {
-                    return Ok(event);
-                }
-                until_ms.map(|until_ms| self.instant_of(until_ms))
-            };
-            match timeout {
-                Some(timeout) => tokio::select! {
-                    () = stirred => {}
-                    () = tokio::time::sleep_until(timeout) => {}
-                },
-                None => stirred.await,
-            }
-        }
-    }
-
-    /// What a set can report now.
-    fn look(&self, state: &mut State, set: SetId, until_ms: Option<u64>) -> Result<Option<Event>, Stopped> {
-        if let Some((index, job, result)) = state.jobs.take_known(set) {
-            let outcome = Result::clone(&result);
-            return Ok(Some(Event::Completed { index, job, outcome }));
-        }
-        if state.jobs.is_empty(set) {
-            return Ok(Some(Event::Empty));
-        }
-        if let Some(until_ms) = until_ms {
-            let timer = Entry::Timer { actor: self.actor, until_ms };
-            if self.state_of(state).script.front().is_some_and(|front| front.entry == timer) {
-                self.announce(state, timer)?;
-                self.catch_up(state);
-                return Ok(Some(Event::TimedOut));
-            }
-        }
-        let ready: Option<JobId> = match self.recorded_delivery(state) {
-            Some(recorded) => state.jobs.is_ready_in(set, recorded).then_some(recorded),
-            None => state.jobs.first_ready(set),
-        };
-        let what = || "wait for a set of generations".to_owned();
-        if let Some((index, job, outcome)) = self.deliver(state, what, |_| ready)? {
-            return Ok(Some(Event::Completed { index, job, outcome }));
-        }
-        match until_ms {
-            Some(until_ms) if self.session.log.now_ms() >= until_ms => {
-                self.announce(state, Entry::Timer { actor: self.actor, until_ms })?;
-                self.catch_up(state);
-                Ok(Some(Event::TimedOut))
-            }
-            _ => Ok(None),
-        }
-    }
-
-    /// The generation whose delivery the journal holds next, if that is what it holds next.
-    fn recorded_delivery(&self, state: &mut State) -> Option<JobId> {
-        match &self.state_of(state).script.front()?.entry {
-            Entry::Delivered { job, .. } => Some(*job),
-            _ => None,
-        }
-    }
-
-    /// Delivers the generation that `choose` names, given the delivery that the journal holds next.
-    fn deliver(
-        &self,
-        state: &mut State,
-        what: impl Fn() -> String,
-        choose: impl Fn(Option<JobId>) -> Option<JobId>,
-    ) -> Result<Option<(u32, JobId, Result<Generation, Failure>)>, Stopped> {
-        let front = self.state_of(state).script.front().cloned();
-        let recorded = self.recorded_delivery(state);
-        let Some(job) = choose(recorded) else {
-            return match front {
-                Some(front) => Err(self.diverge(state, &front, &what())),
-                None => Ok(None),
-            };
-        };
-        if let (Some(front), None) = (&front, recorded) {
-            return Err(self.diverge(state, front, &what()));
-        }
-        self.announce(state, Entry::Delivered { actor: self.actor, job })?;
-        let delivered = state.jobs.deliver(job);
-        self.catch_up(state);
-        Ok(delivered.map(|(index, result)| (index, job, Result::clone(&result))))
     }
 
     /// Cancels a job whose result this plugin has not been given; another is left as it is.
@@ -327,102 +178,19 @@ impl Guest {
             return Ok(0);
         }
         let count = u32::try_from(jobs.len()).unwrap_or(u32::MAX);
-        let entry = Entry::Cancelled { actor: self.actor, jobs: jobs.clone() };
+        let entry = Entry::Cancelled {
+            actor: self.actor,
+            jobs: jobs.clone(),
+        };
         self.announce(state, entry)?;
-        self.state_of(state).unsent.retain(|order| !jobs.contains(&order.job));
+        self.state_of(state)
+            .unsent
+            .retain(|order| !jobs.contains(&order.job));
         for (job, run) in state.jobs.cancel(&jobs) {
             self.session.abandon(job, run);
         }
         self.catch_up(state);
         Ok(count)
-    }
-
-    /// Grades candidates with the deliberation's scorer.
-    ///
-    /// # Errors
-    /// [`Stopped`], also when the scorer trapped or broke its contract: the session fails then, naming
-    /// the scorer. Inside, the scorer's own error.
-    pub async fn score(&self, candidates: Vec<Candidate>) -> Result<Result<Vec<Score>, Failure>, Stopped> {
-        if candidates.is_empty() {
-            return Ok(Err(Failure::Rejected("candidates is empty, there must be at least one".to_owned())));
-        }
-        let scorer = {
-            let state = &mut *lock(&self.session.state);
-            state.check_open()?;
-            state.score_calls += 1;
-            let scorer = Actor(state.score_calls);
-            let entry = Entry::Scoring { actor: self.actor, scorer, candidates: candidates.clone() };
-            self.announce(state, entry)?;
-            if let Some(result) = self.recorded_scores(state, scorer)? {
-                return Ok(result);
-            }
-            self.catch_up(state);
-            let now_ms = self.state_of(state).now_ms;
-            self.session.begin(state, scorer, now_ms);
-            scorer
-        };
-        let session = &self.session;
-        let count = candidates.len();
-        let task = session.task(session.accepted.request.scorer_params.to_string());
-        let guest = Self::new(Arc::clone(session), scorer);
-        let runtime = &session.ports.runtime;
-        let result = runtime.evaluate(&session.accepted.scorer, task, candidates, guest).await;
-        self.end_of_scoring(scorer, count, result)
-    }
-
-    /// The grades that the journal holds for this call. The scorer need not run again then.
-    fn recorded_scores(
-        &self,
-        state: &mut State,
-        scorer: Actor,
-    ) -> Result<Option<Result<Vec<Score>, Failure>>, Stopped> {
-        let Some(front) = self.state_of(state).script.front().cloned() else {
-            return Ok(None);
-        };
-        match &front.entry {
-            Entry::Scored { scorer: recorded, result, .. } if *recorded == scorer => {
-                self.announce(state, front.entry.clone())?;
-                // The numbers of the generations that the scorer asked for stay used.
-                let last = state.history.last_job_of(scorer);
-                state.last_job = state.last_job.max(last.unwrap_or_default());
-                self.catch_up(state);
-                Ok(Some(result.clone()))
-            }
-            _ => Err(self.diverge(state, &front, &format!("answer score call {scorer}"))),
-        }
-    }
-
-    fn end_of_scoring(
-        &self,
-        scorer: Actor,
-        count: usize,
-        result: Result<Vec<Score>, runtime::Error>,
-    ) -> Result<Result<Vec<Score>, Failure>, Stopped> {
-        let who = format!("scorer `{}`", self.session.accepted.scorer);
-        let blame = self.session.left_over(scorer, &who);
-        let state = &mut *lock(&self.session.state);
-        state.check_open()?;
-        if let Some(cause) = blame {
-            return Err(self.blame(state, cause));
-        }
-        for (job, run) in state.jobs.close(Some(scorer)) {
-            self.session.abandon(job, run);
-        }
-        let result = match result {
-            Ok(scores) => match broken_rule(&scores, count) {
-                None => Ok(scores),
-                Some(rule) => {
-                    let message = format!("{who} broke its contract: {rule}");
-                    return Err(self.blame(state, Cause::new(CauseKind::PluginInvalid, message)));
-                }
-            },
-            Err(runtime::Error::Refused(text)) => Err(Failure::Rejected(format!("{who}: {text}"))),
-            Err(runtime::Error::Stopped) => return Err(Stopped),
-            Err(error) => return Err(self.blame(state, error.cause(&who))),
-        };
-        let entry = Entry::Scored { actor: self.actor, scorer, result: result.clone() };
-        self.announce(state, entry)?;
-        Ok(result)
     }
 
     /// What is left of the limits.
@@ -444,14 +212,26 @@ impl Guest {
         }
         let accepted = &self.session.accepted;
         let limits = &accepted.limits;
-        let wall_ms = accepted.deadline_ms().saturating_sub(self.session.log.now_ms());
+        let wall_ms = accepted
+            .deadline_ms()
+            .saturating_sub(self.session.log.now_ms());
         let remaining = Remaining {
             generations: Some(limits.generations_max.saturating_sub(state.last_job.0)),
             tokens: None,
             wall_ms: Some(u32::try_from(wall_ms).unwrap_or(u32::MAX)),
-            open_generations: Some(limits.open_generations_max.saturating_sub(state.jobs.open())),
+            open_generations: Some(
+                limits
+                    .open_generations_max
+                    .saturating_sub(state.jobs.open()),
+            ),
         };
-        self.announce(state, Entry::Budget { actor: self.actor, remaining })?;
+        self.announce(
+            state,
+            Entry::Budget {
+                actor: self.actor,
+                remaining,
+            },
+        )?;
         Ok(remaining)
     }
 
@@ -459,7 +239,10 @@ impl Guest {
     #[must_use]
     pub fn elapsed_ms(&self) -> u64 {
         let state = lock(&self.session.state);
-        state.actors.get(&self.actor).map_or(0, |actor| actor.now_ms)
+        state
+            .actors
+            .get(&self.actor)
+            .map_or(0, |actor| actor.now_ms)
     }
 
     /// The wall-clock time of this plugin's last effect, in milliseconds since the Unix epoch.
@@ -471,58 +254,16 @@ impl Guest {
     /// The next number of the contract's generator, 0 to 2^31-1.
     #[must_use]
     pub fn random_u32(&self) -> u32 {
-        self.state_of(&mut lock(&self.session.state)).chance.random_u32()
+        self.state_of(&mut lock(&self.session.state))
+            .chance
+            .random_u32()
     }
 
     /// The next bytes of WASI's generator.
     pub fn fill_random(&self, bytes: &mut [u8]) {
-        self.state_of(&mut lock(&self.session.state)).chance.fill(bytes);
-    }
-
-    /// Waits until a time in milliseconds since acceptance.
-    ///
-    /// # Errors
-    /// [`Stopped`].
-    pub async fn sleep_until(&self, until_ms: u64) -> Result<(), Stopped> {
-        let timer = Entry::Timer { actor: self.actor, until_ms };
-        loop {
-            let stirred = self.session.stirred.notified();
-            tokio::pin!(stirred);
-            stirred.as_mut().enable();
-            let replaying = {
-                let state = &mut *lock(&self.session.state);
-                state.check_open()?;
-                let now_ms = self.session.log.now_ms();
-                let actor = self.state_of(state);
-                if until_ms <= actor.now_ms {
-                    return Ok(());
-                }
-                let front = actor.script.front().cloned();
-                let ours = front.as_ref().map_or(now_ms >= until_ms, |front| front.entry == timer);
-                if ours {
-                    self.announce(state, timer)?;
-                    self.catch_up(state);
-                    self.session.stirred.notify_waiters();
-                    return Ok(());
-                }
-                match front {
-                    // Another timer that is waited for at the same time fired first.
-                    Some(front) if matches!(front.entry, Entry::Timer { .. }) => true,
-                    Some(front) => {
-                        return Err(self.diverge(state, &front, &timer.describe()));
-                    }
-                    None => false,
-                }
-            };
-            if replaying {
-                stirred.await;
-            } else {
-                tokio::select! {
-                    () = stirred => {}
-                    () = tokio::time::sleep_until(self.instant_of(until_ms)) => {}
-                }
-            }
-        }
+        self.state_of(&mut lock(&self.session.state))
+            .chance
+            .fill(bytes);
     }
 
     /// Tells watchers something.
@@ -535,25 +276,36 @@ impl Guest {
         state.check_open()?;
         let word = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
         if kind.is_empty() || kind.len() > 64 || !kind.chars().all(word) {
-            let rule = format!("emit: the kind {kind:?} must be 1 to 64 letters, digits, `-`, `_` or `.`");
+            let rule =
+                format!("emit: the kind {kind:?} must be 1 to 64 letters, digits, `-`, `_` or `.`");
             return Err(self.blame(state, Cause::new(CauseKind::PluginInvalid, rule)));
         }
         let bytes_max = self.session.accepted.limits.emit_bytes_max;
         if payload.len() > bytes_max as usize {
-            let rule = format!("emit: the payload has {} bytes, limits.emit_bytes_max is {bytes_max}", payload.len());
+            let rule = format!(
+                "emit: the payload has {} bytes, limits.emit_bytes_max is {bytes_max}",
+                payload.len()
+            );
             return Err(self.blame(state, Cause::new(CauseKind::PluginLimitExceeded, rule)));
         }
         if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(&payload) {
             let rule = format!("emit: the payload of `{kind}` is not JSON: {error}");
             return Err(self.blame(state, Cause::new(CauseKind::PluginInvalid, rule)));
         }
-        self.announce(state, Entry::Emitted { actor: self.actor, kind, payload })?;
+        self.announce(
+            state,
+            Entry::Emitted {
+                actor: self.actor,
+                kind,
+                payload,
+            },
+        )?;
         self.catch_up(state);
         Ok(())
     }
 
     /// Takes the effect's entry from the journal, or appends it.
-    fn announce(&self, state: &mut State, entry: Entry) -> Result<Origin, Stopped> {
+    pub(super) fn announce(&self, state: &mut State, entry: Entry) -> Result<Origin, Stopped> {
         if let Some(front) = self.state_of(state).script.front().cloned() {
             if front.entry != entry {
                 return Err(self.diverge(state, &front, &entry.describe()));
@@ -565,7 +317,10 @@ impl Guest {
         }
         let entries_max = self.session.accepted.limits.entries_max;
         if self.session.log.last().0 >= u64::from(entries_max) {
-            let message = format!("{} exceeded the limit `limits.entries_max`: {entries_max} journal entries", self.who());
+            let message = format!(
+                "{} exceeded the limit `limits.entries_max`: {entries_max} journal entries",
+                self.who()
+            );
             return Err(self.blame(state, Cause::new(CauseKind::PluginLimitExceeded, message)));
         }
         let record = self.session.log.append(entry).ok_or(Stopped)?;
@@ -574,7 +329,7 @@ impl Guest {
     }
 
     /// Sends what was in flight when the journal ended, once this plugin has caught up with it.
-    fn catch_up(&self, state: &mut State) {
+    pub(super) fn catch_up(&self, state: &mut State) {
         let actor = self.state_of(state);
         if actor.script.is_empty() {
             for order in std::mem::take(&mut actor.unsent) {
@@ -583,46 +338,42 @@ impl Guest {
         }
     }
 
-    fn diverge(&self, state: &mut State, expected: &Record, actual: &str) -> Stopped {
+    pub(super) fn diverge(&self, state: &mut State, expected: &Record, actual: &str) -> Stopped {
         self.blame(state, divergence(&self.who(), expected, actual))
     }
 
     /// Fails the session.
-    fn blame(&self, state: &mut State, cause: Cause) -> Stopped {
+    pub(super) fn blame(&self, state: &mut State, cause: Cause) -> Stopped {
         state.stopped.get_or_insert(Some(cause));
         Stopped
     }
 
-    fn who(&self) -> String {
+    pub(super) fn who(&self) -> String {
         match self.actor {
             Actor::STRATEGY => format!("strategy `{}`", self.session.accepted.strategy),
             _ => format!("scorer `{}`", self.session.accepted.scorer),
         }
     }
 
-    fn state_of<'s>(&self, state: &'s mut State) -> &'s mut ActorState {
+    pub(super) fn state_of<'s>(&self, state: &'s mut State) -> &'s mut ActorState {
         let actor = state.actors.get_mut(&self.actor);
         actor.expect("a guest is made after its actor has begun")
     }
 
-    fn instant_of(&self, at_ms: u64) -> tokio::time::Instant {
+    pub(super) fn instant_of(&self, at_ms: u64) -> tokio::time::Instant {
         let accepted_at_ms = self.session.accepted.accepted_at_ms;
-        self.session.ports.clock.instant_of(accepted_at_ms.saturating_add(at_ms))
+        self.session
+            .ports
+            .clock
+            .instant_of(accepted_at_ms.saturating_add(at_ms))
     }
 }
 
 impl State {
-    fn check_open(&self) -> Result<(), Stopped> {
+    pub(super) fn check_open(&self) -> Result<(), Stopped> {
         match self.stopped {
             None => Ok(()),
             Some(_) => Err(Stopped),
         }
     }
-}
-
-fn broken_rule(scores: &[Score], count: usize) -> Option<String> {
-    if scores.len() != count {
-        return Some(format!("it returned {} scores for {count} candidates", scores.len()));
-    }
-    scores.iter().find_map(Score::broken_rule)
 }

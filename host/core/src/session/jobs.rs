@@ -93,14 +93,24 @@ impl Jobs {
 
     /// Notes that an open job has been sent.
     pub(super) fn sent(&mut self, id: JobId, run: Run) {
-        if let Some(Job { state: JobState::Open { run: sent }, .. }) = self.jobs.get_mut(&id) {
+        if let Some(Job {
+            state: JobState::Open { run: sent },
+            ..
+        }) = self.jobs.get_mut(&id)
+        {
             *sent = Some(run);
         }
     }
 
     /// Whether the job still waits for its result.
     pub(super) fn is_open(&self, id: JobId) -> bool {
-        matches!(self.get(id), Some(Job { state: JobState::Open { .. }, .. }))
+        matches!(
+            self.get(id),
+            Some(Job {
+                state: JobState::Open { .. },
+                ..
+            })
+        )
     }
 
     /// Notes an end that stands in the journal at `at`; its set sees it.

@@ -155,7 +155,11 @@ impl Log {
     }
 
     /// Writes batches until the log is sealed and empty. Watchers see a record when it is durable.
-    pub(super) async fn write(&self, journal: &dyn Journal, watchers: &Handle) -> Result<(), Error> {
+    pub(super) async fn write(
+        &self,
+        journal: &dyn Journal,
+        watchers: &Handle,
+    ) -> Result<(), Error> {
         loop {
             let (updates, sealed) = {
                 let mut inner = lock(&self.inner);

@@ -22,7 +22,7 @@ use crate::request::{AgentDraft, Draft, Policy};
 use crate::run::RunDeliberation;
 use crate::runtime::Runtime;
 use crate::session::{Ports, Retry};
-use crate::submit::{SubmitDeliberation, Submission, Terms};
+use crate::submit::{Submission, SubmitDeliberation, Terms};
 use crate::tasks::Tasks;
 use crate::testkit::journal::MemoryJournal;
 
@@ -53,7 +53,11 @@ impl Host {
         runtime: Arc<dyn Runtime>,
     ) -> Self {
         let host = Self::idle(journal, inference, runtime, terms());
-        let unfinished = host.run.unfinished().await.expect("the journal is readable");
+        let unfinished = host
+            .run
+            .unfinished()
+            .await
+            .expect("the journal is readable");
         host.run.resume(unfinished).await;
         host
     }
@@ -183,7 +187,8 @@ impl Default for FixedPlugins {
 }
 
 fn scripted(kind: Kind) -> Plugin {
-    let schema = r#"{"type": "object", "properties": {"count": {"type": "integer", "minimum": 1}}}"#;
+    let schema =
+        r#"{"type": "object", "properties": {"count": {"type": "integer", "minimum": 1}}}"#;
     let name = "scripted".to_owned();
     let version = "1.0.0".to_owned();
     Plugin {
@@ -213,7 +218,8 @@ impl Plugins for FixedPlugins {
         let found = self.known.get(choice.name.as_str());
         let fits = |plugin: &&Arc<Plugin>| {
             let version = choice.version.as_ref();
-            plugin.kind == kind && version.is_none_or(|version| *version == plugin.reference.version)
+            plugin.kind == kind
+                && version.is_none_or(|version| *version == plugin.reference.version)
         };
         let found = found.and_then(|plugins| plugins.iter().find(fits));
         found.cloned().ok_or_else(|| plugin::Error::NotFound {

@@ -12,7 +12,8 @@ use crate::plugin::PluginRef;
 use crate::runtime::{Error, PluginTask, Runtime};
 use crate::session::{Guest, Stopped};
 
-type Strategy = dyn Fn(PluginTask, Guest) -> BoxFuture<'static, Result<Proposal, Error>> + Send + Sync;
+type Strategy =
+    dyn Fn(PluginTask, Guest) -> BoxFuture<'static, Result<Proposal, Error>> + Send + Sync;
 type Scorer = dyn Fn(PluginTask, Vec<Candidate>, Guest) -> BoxFuture<'static, Result<Vec<Score>, Error>>
     + Send
     + Sync;

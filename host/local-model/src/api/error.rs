@@ -16,7 +16,9 @@ pub(crate) enum Error {
         param: Option<String>,
         message: String,
     },
-    #[error("the prompt has {prompt} tokens and `{param}` asks for {answer} more, beyond the context of {context}")]
+    #[error(
+        "the prompt has {prompt} tokens and `{param}` asks for {answer} more, beyond the context of {context}"
+    )]
     Context {
         param: &'static str,
         prompt: usize,

@@ -99,11 +99,10 @@ impl ChatRequest {
                 message: format!("the body is not a JSON object: {e}"),
             })?;
         supported(&fields)?;
-        let wire: Wire =
-            serde_path_to_error::deserialize(Value::Object(fields)).map_err(|e| {
-                let path = e.path().to_string();
-                Error::invalid(&path, format!("`{path}`: {}", e.inner()))
-            })?;
+        let wire: Wire = serde_path_to_error::deserialize(Value::Object(fields)).map_err(|e| {
+            let path = e.path().to_string();
+            Error::invalid(&path, format!("`{path}`: {}", e.inner()))
+        })?;
         wire.check()
     }
 }
@@ -111,7 +110,10 @@ impl ChatRequest {
 impl Wire {
     fn check(self) -> Result<ChatRequest, Error> {
         if self.messages.is_empty() {
-            return Err(Error::invalid("messages", "`messages` is empty: give at least one"));
+            return Err(Error::invalid(
+                "messages",
+                "`messages` is empty: give at least one",
+            ));
         }
         let temperature = self.temperature.unwrap_or(1.0);
         if !(0.0..=2.0).contains(&temperature) {
@@ -202,7 +204,11 @@ fn supported(fields: &Map<String, Value>) -> Result<(), Error> {
         Some(format) if format.get("type") == Some(&"text".into()) => Ok(()),
         Some(format) => {
             let kind = format.get("type").unwrap_or(&Value::Null);
-            Err(range("response_format", kind, "`text` or absent: structured output is not supported here"))
+            Err(range(
+                "response_format",
+                kind,
+                "`text` or absent: structured output is not supported here",
+            ))
         }
     }
 }
@@ -214,11 +220,17 @@ fn stops(stop: Option<OneOrMany>) -> Result<Vec<String>, Error> {
         Some(OneOrMany::Many(stops)) => stops,
     };
     if stops.len() > STOPS_MAX {
-        let message = format!("`stop` has {} texts, but may have at most {STOPS_MAX}", stops.len());
+        let message = format!(
+            "`stop` has {} texts, but may have at most {STOPS_MAX}",
+            stops.len()
+        );
         return Err(Error::invalid("stop", message));
     }
     if stops.iter().any(String::is_empty) {
-        return Err(Error::invalid("stop", "`stop` has an empty text: leave it out"));
+        return Err(Error::invalid(
+            "stop",
+            "`stop` has an empty text: leave it out",
+        ));
     }
     Ok(stops)
 }
@@ -277,18 +289,54 @@ mod tests {
     #[test]
     fn a_wrong_value_is_named_with_its_rule() {
         for (extra, message) in [
-            (json!({ "temperature": 2.5 }), "`temperature` is 2.5, but must be from 0 to 2"),
-            (json!({ "top_p": 0 }), "`top_p` is 0, but must be above 0 and at most 1"),
-            (json!({ "max_tokens": 0 }), "`max_tokens` is 0, but must be at least 1"),
-            (json!({ "n": 2 }), "`n` is 2, but must be 1 or absent: more is not supported here"),
-            (json!({ "top_logprobs": 21 }), "`top_logprobs` is 21, but must be from 0 to 20"),
-            (json!({ "top_logprobs": 2 }), "`top_logprobs` is 2, but needs `logprobs` to be true"),
-            (json!({ "stop": "" }), "`stop` has an empty text: leave it out"),
-            (json!({ "stop": 1 }), "`stop`: expected a text or a list of texts"),
-            (json!({ "tools": [{}] }), "`tools` is not supported here: leave it out"),
-            (json!({ "messages": [] }), "`messages` is empty: give at least one"),
-            (json!({ "messages": [{ "role": "user", "content": 1 }] }), "`messages[0].content`: expected a text or a list of text parts"),
-            (json!({ "response_format": { "type": "json_schema" } }), "`response_format` is \"json_schema\", but must be `text` or absent: structured output is not supported here"),
+            (
+                json!({ "temperature": 2.5 }),
+                "`temperature` is 2.5, but must be from 0 to 2",
+            ),
+            (
+                json!({ "top_p": 0 }),
+                "`top_p` is 0, but must be above 0 and at most 1",
+            ),
+            (
+                json!({ "max_tokens": 0 }),
+                "`max_tokens` is 0, but must be at least 1",
+            ),
+            (
+                json!({ "n": 2 }),
+                "`n` is 2, but must be 1 or absent: more is not supported here",
+            ),
+            (
+                json!({ "top_logprobs": 21 }),
+                "`top_logprobs` is 21, but must be from 0 to 20",
+            ),
+            (
+                json!({ "top_logprobs": 2 }),
+                "`top_logprobs` is 2, but needs `logprobs` to be true",
+            ),
+            (
+                json!({ "stop": "" }),
+                "`stop` has an empty text: leave it out",
+            ),
+            (
+                json!({ "stop": 1 }),
+                "`stop`: expected a text or a list of texts",
+            ),
+            (
+                json!({ "tools": [{}] }),
+                "`tools` is not supported here: leave it out",
+            ),
+            (
+                json!({ "messages": [] }),
+                "`messages` is empty: give at least one",
+            ),
+            (
+                json!({ "messages": [{ "role": "user", "content": 1 }] }),
+                "`messages[0].content`: expected a text or a list of text parts",
+            ),
+            (
+                json!({ "response_format": { "type": "json_schema" } }),
+                "`response_format` is \"json_schema\", but must be `text` or absent: structured output is not supported here",
+            ),
         ] {
             assert_eq!(parse(extra).unwrap_err(), message);
         }

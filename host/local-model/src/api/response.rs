@@ -21,11 +21,17 @@ impl Head {
     pub(super) fn new(model: &str, stream: bool) -> Self {
         use std::sync::atomic::{AtomicU64, Ordering};
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since_1970 = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         Self {
             id: format!("chatcmpl-{:x}-{number}", since_1970.as_micros()),
-            object: if stream { "chat.completion.chunk" } else { "chat.completion" },
+            object: if stream {
+                "chat.completion.chunk"
+            } else {
+                "chat.completion"
+            },
             created: since_1970.as_secs(),
             model: model.to_owned(),
         }

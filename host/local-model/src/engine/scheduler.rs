@@ -130,8 +130,10 @@ impl Scheduler {
     /// The numbers are those it would come to itself.
     fn share_prefix(&mut self, taker: usize) {
         let reader = &self.running[taker];
-        let shared = |other: &Sequence| (other.shares(reader), other);
-        let others = self.running.iter().map(shared);
+        let others = self
+            .running
+            .iter()
+            .map(|other| (other.shares(reader), other));
         let Some((tokens, other)) = others.max_by_key(|(tokens, _)| *tokens) else {
             return;
         };

@@ -118,7 +118,9 @@ impl Sequence {
         self.finished = true;
         let tokens = self.tokens;
         // An abandoned sequence needs no telling, here and in `send`.
-        self.events.try_send(Event::Finished { reason, tokens }).ok();
+        self.events
+            .try_send(Event::Finished { reason, tokens })
+            .ok();
     }
 
     fn show(&mut self, text: String) {

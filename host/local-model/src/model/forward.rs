@@ -132,7 +132,10 @@ impl Model {
         }
         let output = self.output.as_ref().unwrap_or(&self.embedding);
         let logits = self.normed(&last, &self.norm, output);
-        logits.chunks_exact(output.rows).map(<[f32]>::to_vec).collect()
+        logits
+            .chunks_exact(output.rows)
+            .map(<[f32]>::to_vec)
+            .collect()
     }
 
     /// The products of a matrix with the normalised rows of `stream`.
@@ -153,7 +156,12 @@ impl Model {
 fn multiply(matrix: &Matrix, rows: &[f32]) -> Vec<f32> {
     let activations: Vec<ActivationBlock> = rows
         .par_chunks(BLOCK * matrix.blocks)
-        .flat_map_iter(|row| row.as_chunks::<BLOCK>().0.iter().map(ActivationBlock::round))
+        .flat_map_iter(|row| {
+            row.as_chunks::<BLOCK>()
+                .0
+                .iter()
+                .map(ActivationBlock::round)
+        })
         .collect();
     let batch = activations.len() / matrix.blocks;
     // A thread writes a run of weight rows for the whole batch.

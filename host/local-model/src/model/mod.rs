@@ -117,9 +117,8 @@ impl Model {
     /// Decodes the weights; `vocabulary` is the number of tokens that the tokenizer knows.
     pub(crate) fn load(gguf: &Gguf, vocabulary: usize) -> Result<Self, Error> {
         let config = Config::read(gguf)?;
-        let matrix = |name: &str| {
-            Matrix::stacked(gguf, &[(name.to_owned(), vocabulary)], config.width)
-        };
+        let matrix =
+            |name: &str| Matrix::stacked(gguf, &[(name.to_owned(), vocabulary)], config.width);
         Ok(Self {
             embedding: matrix("token_embd.weight")?,
             output: gguf
@@ -150,10 +149,7 @@ impl Layer {
         };
         Ok(Self {
             attention_norm: weights::vector(gguf, &name("attn_norm"), width)?,
-            qkv: stacked(
-                &[("attn_q", width), ("attn_k", kv), ("attn_v", kv)],
-                width,
-            )?,
+            qkv: stacked(&[("attn_q", width), ("attn_k", kv), ("attn_v", kv)], width)?,
             attention_output: stacked(&[("attn_output", width)], width)?,
             feed_forward_norm: weights::vector(gguf, &name("ffn_norm"), width)?,
             gate_up: stacked(&[("ffn_gate", hidden), ("ffn_up", hidden)], width)?,

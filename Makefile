@@ -1,0 +1,92 @@
+# `make demo` and `make test` set up what they need; both are quick when nothing changed.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/conclave
+REQUIREMENTS := .ci/requirements.txt tests/python/requirements.txt
+# One virtual environment for each state of the requirements.
+TOOLS := $(CACHE)/tools-$(shell cat $(REQUIREMENTS) | sha256sum | cut -c1-16)
+WEIGHTS := $(CACHE)/models/SmolLM2-135M-Instruct.Q4_1.gguf
+export PATH := $(TOOLS)/bin:$(PATH)
+export CONCLAVE_TEST_PYTHON := $(TOOLS)/bin/python
+
+.PHONY: help
+help: ## Show this list.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
+
+.PHONY: target
+target:
+	@test -d "$$(rustc --print target-libdir --target wasm32-wasip2 2>/dev/null)" || { \
+		echo "setup: adding the Rust target wasm32-wasip2" >&2; rustup target add wasm32-wasip2; }
+
+$(TOOLS)/installed: $(REQUIREMENTS)
+	@echo "setup: installing build tools and test clients into $(TOOLS)" >&2
+	@rm -rf $(TOOLS) && $(PYTHON) -m venv $(TOOLS)
+	@$(TOOLS)/bin/pip install --quiet --disable-pip-version-check $(addprefix -r ,$(REQUIREMENTS))
+	@touch $@
+
+.PHONY: weights
+weights:
+	@test -s $(WEIGHTS) || host/local-model/fetch-model.sh >/dev/null
+
+.PHONY: demo
+demo: target weights ## Run one real deliberation with a small real model, watched live.
+	@cargo build --quiet -p conclave -p conclave-local-model 2>&1 || cargo build -p conclave -p conclave-local-model
+	@target/debug/conclave demo --weights $(WEIGHTS)
+
+.PHONY: build
+build: target ## Build the release binary.
+	cargo build --release -p conclave
+
+.PHONY: test
+test: target $(TOOLS)/installed weights ## Run all tests but the long ones.
+	cargo build --workspace --all-targets
+	cargo nextest run --workspace
+	cargo test --quiet --workspace --doc
+
+.PHONY: test-unit
+test-unit: target $(TOOLS)/installed ## Run the tests beside the code.
+	cargo nextest run --workspace --lib --bins
+
+.PHONY: test-integration
+test-integration: target $(TOOLS)/installed weights ## Run the end-to-end tests on the built binary.
+	cargo build --workspace --all-targets
+	cargo nextest run -p conclave-tests
+
+.PHONY: test-full
+test-full: test ## Run all tests, the long ones too.
+	PROPTEST_CASES=256 cargo nextest run -p conclave-core
+
+.PHONY: coverage
+coverage: target $(TOOLS)/installed weights ## Run the tests with coverage; the report is in target/llvm-cov/html.
+	@rustup component list --installed | grep -q llvm-tools || rustup component add llvm-tools
+	cargo llvm-cov nextest --workspace --html
+
+.PHONY: bench
+bench: target ## Run the benchmark of tests/bench in release builds.
+	cargo build --release -p conclave -p conclave-tests --bins
+	target/release/deliberations
+
+.PHONY: format
+format: ## Format the code.
+	cargo fmt --all
+
+.PHONY: lint
+lint: target ## Check format and lints.
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+.PHONY: docs
+docs: target ## Build the docs; broken links are errors.
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+.PHONY: licences
+licences: $(TOOLS)/installed ## Check licences, banned crates and sources.
+	cargo deny --log-level error check licenses bans sources
+
+.PHONY: advisories
+advisories: $(TOOLS)/installed ## Check known vulnerabilities; needs the advisory database.
+	cargo deny check advisories

@@ -1,0 +1,100 @@
+//! The command line: everything but the story of `serve`, which is `main`'s.
+//!
+//! Client commands speak `conclave.v1` to a host. What a host tells is folded into a [`story`], which
+//! the live view, the event lines, the report and the timeline are drawn from.
+
+mod args;
+mod check;
+mod client;
+mod commands;
+mod demo;
+mod failure;
+mod json;
+mod lines;
+mod live;
+mod params;
+mod plugin;
+mod report;
+mod story;
+mod terminal;
+#[cfg(test)]
+mod tests;
+mod timeline;
+mod watching;
+
+use std::io;
+use std::process::ExitCode;
+
+use crate::config::Environment;
+use crate::grpc::pb::conclave::v1 as pb;
+
+pub use args::{
+    CancelArgs, Cli, Command, Connection, DemoArgs, GetArgs, PluginCheckArgs, PluginCommand, RunArgs, ServeArgs,
+    WatchArgs,
+};
+use terminal::Terminal;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exit {
+    Success,
+    Failure,
+    /// By Ctrl-C, as a shell tells it.
+    Interrupted,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Success => Self::SUCCESS,
+            Exit::Failure => Self::FAILURE,
+            Exit::Interrupted => Self::from(130),
+        }
+    }
+}
+
+/// Runs any command but `serve`, prints what comes of it, and says how the process shall exit.
+pub async fn run(command: Command, environment: &Environment) -> ExitCode {
+    let mut terminal = Terminal::of_process(environment);
+    let as_json = wants_json(&command);
+    let done = match &command {
+        Command::Serve(args) => check::check(args, environment, &mut terminal).await,
+        Command::Demo(args) => Box::pin(demo::demo(args, environment, &mut terminal)).await,
+        Command::Run(args) => Box::pin(commands::run(args, &mut terminal)).await,
+        Command::Get(args) => commands::get(args, &mut terminal).await,
+        Command::Watch(args) => Box::pin(commands::watch(args, &mut terminal)).await,
+        Command::Cancel(args) => commands::cancel(args, &mut terminal).await,
+        Command::Plugin(PluginCommand::Check(args)) => plugin::check(args, environment, &mut terminal).await,
+    };
+    match done {
+        Ok(exit) => exit.into(),
+        Err(error) => fail(&error, as_json, &mut terminal),
+    }
+}
+
+/// Prints why `serve` failed, and says how the process shall exit.
+pub fn failed(error: &anyhow::Error, environment: &Environment) -> ExitCode {
+    fail(error, false, &mut Terminal::of_process(environment))
+}
+
+fn fail(error: &anyhow::Error, as_json: bool, terminal: &mut Terminal) -> ExitCode {
+    let io = error.downcast_ref::<io::Error>();
+    if io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+        // Whoever read stdout has read enough, as `head` does.
+        return ExitCode::SUCCESS;
+    }
+    terminal.note(&failure::describe(error, as_json));
+    ExitCode::from(failure::exit_code(error))
+}
+
+fn wants_json(command: &Command) -> bool {
+    match command {
+        Command::Serve(args) => args.json,
+        Command::Demo(args) => args.json,
+        Command::Run(args) => args.connection.json,
+        Command::Get(args) => args.connection.json,
+        Command::Watch(args) => args.connection.json,
+        Command::Cancel(args) => args.connection.json,
+        Command::Plugin(PluginCommand::Check(args)) => args.json,
+    }
+}

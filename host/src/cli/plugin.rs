@@ -1,0 +1,112 @@
+//! `plugin check`: the checks of the host, without one.
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use super::Exit;
+use super::args::PluginCheckArgs;
+use super::failure::Usage;
+use super::terminal::{Terminal, clean};
+use crate::config::{self, Environment, Sources};
+use crate::wasm::{Checked, Engine, EngineConfig, Refusal};
+
+/// Says whether a component may be a plugin, or every reason why not.
+pub(super) async fn check(
+    args: &PluginCheckArgs,
+    environment: &Environment,
+    terminal: &mut Terminal,
+) -> anyhow::Result<Exit> {
+    let path = args.file.display();
+    let bytes = std::fs::read(&args.file).map_err(|error| Usage(format!("cannot read `{path}`: {error}")))?;
+    let sources = Sources {
+        file: args.config.clone(),
+        environment: environment.clone(),
+        ..Sources::default()
+    };
+    let loaded = config::load(&sources)?;
+    let engine = Engine::start(EngineConfig {
+        // One component is checked, and not kept.
+        instances_max: 1,
+        compiled_max: 1,
+        cache_dir: None,
+        ..loaded.config.engine()
+    });
+    let verdict = engine.context("cannot start the plugin engine")?.check(bytes).await;
+    let exit = if verdict.is_ok() { Exit::Success } else { Exit::Failure };
+    let shown = if args.json {
+        format!("{}\n", as_json(&verdict))
+    } else {
+        as_text(&path.to_string(), &verdict)
+    };
+    terminal.print(&shown)?;
+    Ok(exit)
+}
+
+fn as_text(path: &str, verdict: &Result<Checked, Refusal>) -> String {
+    match verdict {
+        Ok(Checked { plugin, contract }) => format!(
+            "{path} is a {kind}: {reference}, contract {contract}\n  {summary}\n  sha256:{digest}\n",
+            kind = plugin.kind,
+            reference = plugin.reference,
+            summary = clean(&plugin.descriptor.summary),
+            digest = plugin.reference.digest,
+        ),
+        Err(refusal) => {
+            let reasons = refusal.reasons.iter().map(|reason| format!("  - {}\n", clean(reason)));
+            format!("{path} cannot be a plugin:\n{}", reasons.collect::<String>())
+        }
+    }
+}
+
+fn as_json(verdict: &Result<Checked, Refusal>) -> Value {
+    match verdict {
+        Ok(Checked { plugin, contract }) => json!({
+            "ok": true,
+            "kind": plugin.kind,
+            "name": plugin.reference.name,
+            "version": plugin.reference.version,
+            "digest": plugin.reference.digest,
+            "contract": contract,
+            "summary": plugin.descriptor.summary,
+            "params_schema": serde_json::from_str::<Value>(&plugin.descriptor.params_schema).ok(),
+        }),
+        Err(refusal) => json!({ "ok": false, "reasons": refusal.reasons }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::terminal::testkit::piped;
+    use super::*;
+
+    #[tokio::test]
+    async fn every_reason_is_listed_and_the_exit_code_says_no() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("module.wasm");
+        std::fs::write(&file, wat::parse_str("(module)").unwrap()).unwrap();
+        for json in [false, true] {
+            let args = PluginCheckArgs { file: file.clone(), config: None, json };
+            let (mut terminal, out, _) = piped();
+            let exit = check(&args, &Environment::default(), &mut terminal).await.unwrap();
+            assert_eq!(exit, Exit::Failure);
+            let out = out.text();
+            let listed = if json {
+                let out: Value = serde_json::from_str(&out).unwrap();
+                assert_eq!(out["ok"], false);
+                out["reasons"].as_array().unwrap().len()
+            } else {
+                assert!(out.contains("cannot be a plugin:"), "{out}");
+                out.matches("\n  - ").count()
+            };
+            assert!(listed >= 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_read_is_wrong_usage() {
+        let args = PluginCheckArgs { file: "/no/such.wasm".into(), config: None, json: false };
+        let (mut terminal, ..) = piped();
+        let error = check(&args, &Environment::default(), &mut terminal).await.unwrap_err();
+        assert!(error.downcast_ref::<Usage>().is_some(), "{error:#}");
+    }
+}

@@ -1,0 +1,148 @@
+//! The service of the package `conclave.v1`.
+
+mod deliberation;
+mod event;
+mod request;
+mod watch;
+
+use conclave_core::ids::{DeliberationId, Seq};
+use conclave_core::submit::Submission;
+use tonic::codegen::BoxStream;
+use tonic::{Request, Response, Status};
+
+use self::deliberation::deliberation;
+use self::event::Narrator;
+use super::call::Call;
+use super::fields::Api;
+use super::headers::{Headers, check_key};
+use super::pb::conclave::v1 as pb;
+use super::pb::conclave::v1::deliberations_server::Deliberations;
+use super::status::{Refusal, status};
+use super::wire::parse_duration;
+use super::{Host, Readiness};
+
+/// Where a request id is unique.
+const CREATE: &str = "conclave.v1.Deliberations/CreateDeliberation";
+
+/// Serves the package.
+#[derive(Clone, Debug)]
+pub(super) struct ConclaveV1 {
+    /// What it serves with.
+    pub(super) host: Host,
+    /// Whether the host takes new work.
+    pub(super) readiness: Readiness,
+}
+
+#[tonic::async_trait]
+impl Deliberations for ConclaveV1 {
+    type WatchDeliberationStream = BoxStream<pb::DeliberationEvent>;
+
+    async fn create_deliberation(
+        &self,
+        request: Request<pb::CreateDeliberationRequest>,
+    ) -> Result<Response<pb::Deliberation>, Status> {
+        answered(self.create(request).await)
+    }
+
+    async fn get_deliberation(
+        &self,
+        request: Request<pb::GetDeliberationRequest>,
+    ) -> Result<Response<pb::Deliberation>, Status> {
+        answered(self.get(request.into_inner()).await)
+    }
+
+    async fn watch_deliberation(
+        &self,
+        request: Request<pb::WatchDeliberationRequest>,
+    ) -> Result<Response<Self::WatchDeliberationStream>, Status> {
+        answered(self.watch(request).await)
+    }
+
+    async fn wait_deliberation(
+        &self,
+        request: Request<pb::WaitDeliberationRequest>,
+    ) -> Result<Response<pb::Deliberation>, Status> {
+        answered(self.wait(request.into_inner()).await)
+    }
+
+    async fn cancel_deliberation(
+        &self,
+        request: Request<pb::CancelDeliberationRequest>,
+    ) -> Result<Response<pb::Deliberation>, Status> {
+        answered(self.cancel(request.into_inner()).await)
+    }
+}
+
+fn answered<T>(result: Result<T, Refusal>) -> Result<Response<T>, Status> {
+    match result {
+        Ok(answer) => Ok(Response::new(answer)),
+        Err(refusal) => Err(status(&refusal, Api::ConclaveV1)),
+    }
+}
+
+impl ConclaveV1 {
+    async fn create(&self, request: Request<pb::CreateDeliberationRequest>) -> Result<pb::Deliberation, Refusal> {
+        let (metadata, _, request) = request.into_parts();
+        let mut headers = Headers::read(&metadata)?;
+        let key = match request.request_id.as_str() {
+            "" => headers.idempotency_key.take(),
+            id => Some(check_key("request_id", id)?),
+        };
+        let Some(asked) = request.deliberation else {
+            return Err(Refusal::field("deliberation", "deliberation must be given"));
+        };
+        let draft = request::draft(asked, headers.correlation_id)?;
+        self.readiness.check()?;
+        let submission = Submission {
+            draft,
+            idempotency: key.map(|key| (CREATE, key)),
+            traceparent: headers.traceparent,
+        };
+        let receipt = self.host.submit.submit(submission).await?;
+        self.as_it_is(&receipt.id).await
+    }
+
+    async fn get(&self, request: pb::GetDeliberationRequest) -> Result<pb::Deliberation, Refusal> {
+        self.as_it_is(&request::id(&request.name)?).await
+    }
+
+    async fn watch(
+        &self,
+        request: Request<pb::WatchDeliberationRequest>,
+    ) -> Result<BoxStream<pb::DeliberationEvent>, Refusal> {
+        let call = Call::of(&request);
+        let request = request.into_inner();
+        let id = request::id(&request.name)?;
+        let Ok(after) = u64::try_from(request.after_sequence) else {
+            let message = format!("after_sequence is {}, it must not be negative", request.after_sequence);
+            return Err(Refusal::field("after_sequence", message));
+        };
+        // From the start, whatever has been seen: what comes later refers to it.
+        let watcher = self.host.follow.watch(&id, Seq::START).await?;
+        let narrator = Narrator::new(Seq(after), self.host.clock);
+        Ok(watch::events(watcher, narrator, call))
+    }
+
+    async fn wait(&self, request: pb::WaitDeliberationRequest) -> Result<pb::Deliberation, Refusal> {
+        let id = request::id(&request.name)?;
+        let outcome = self.host.follow.wait(&id);
+        let Some(timeout) = request.timeout else {
+            return Ok(deliberation(&outcome.await?));
+        };
+        let timeout = parse_duration("timeout", timeout)?;
+        match tokio::time::timeout(timeout, outcome).await {
+            Ok(view) => Ok(deliberation(&view?)),
+            Err(_) => self.as_it_is(&id).await,
+        }
+    }
+
+    async fn as_it_is(&self, id: &DeliberationId) -> Result<pb::Deliberation, Refusal> {
+        Ok(deliberation(&self.host.follow.get(id).await?))
+    }
+
+    async fn cancel(&self, request: pb::CancelDeliberationRequest) -> Result<pb::Deliberation, Refusal> {
+        let id = request::id(&request.name)?;
+        let reason = request::cancel_reason(request.reason)?;
+        Ok(deliberation(&self.host.follow.cancel(&id, reason).await?))
+    }
+}
