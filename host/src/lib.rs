@@ -3,5 +3,6 @@
 
 pub mod grpc;
 pub mod openai;
+pub mod plugin_store;
 pub mod sqlite;
 pub mod wasm;

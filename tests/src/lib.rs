@@ -1,3 +1,17 @@
-//! conclave-tests.
+//! End-to-end tests of Conclave: the host as the binary that is shipped, with a model server, clients
+//! and plugins around it.
+//!
+//! A test starts a [`stub_server::StubServer`], a [`host::Host`] that asks it, and a
+//! [`client::Client`] of that host. Nothing sleeps for a fixed time: tests hold and release the
+//! stub's answers, and wait for events. Every wait is bounded by [`patience::PATIENCE`].
 
+pub mod binary;
+pub mod client;
+pub mod command;
+pub mod components;
+pub mod draft;
+pub mod host;
+mod log;
+pub mod patience;
+pub mod python;
 pub mod stub_server;

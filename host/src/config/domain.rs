@@ -12,6 +12,7 @@ use conclave_core::session::Retry;
 use conclave_core::submit::Terms;
 
 use super::settings::Config;
+use crate::grpc;
 use crate::openai::{self, ApiKey};
 use crate::wasm::EngineConfig;
 
@@ -65,6 +66,19 @@ impl Config {
             answer_bytes_max: inference.answer_bytes_max,
             idle_connections_max: inference.idle_connections_max,
             ..openai::Settings::default()
+        }
+    }
+
+    /// How the gRPC adapter serves.
+    #[must_use]
+    pub fn grpc(&self) -> grpc::Settings {
+        grpc::Settings {
+            message_bytes_max: self.grpc.message_bytes_max,
+            calls_max: self.grpc.calls_max,
+            connection_calls_max: self.grpc.connection_calls_max,
+            keepalive: Duration::from_secs(self.grpc.keepalive_seconds),
+            fleet_response_shape: self.compat.fleet_response_shape,
+            ..grpc::Settings::default()
         }
     }
 

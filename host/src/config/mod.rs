@@ -29,7 +29,7 @@ pub use environment::Environment;
 pub use level::{InvalidLevel, Level};
 pub use problem::{Error, Origin, Problem};
 pub use settings::{
-    Compat, Config, FleetResponseShape, Format, Inference, Key, Limits, Log, Plugins, Prompt, Server,
+    Compat, Config, Format, Grpc, Inference, Key, Limits, Log, Plugins, Prompt, Server,
 };
 
 /// Where values come from, beside the defaults.

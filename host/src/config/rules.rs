@@ -37,6 +37,11 @@ fn server(config: &Config, rules: &mut Rules<'_>) {
     rules.check("server.http_addr", server.http_addr, !same, || {
         "must be another address than `server.grpc_addr`".to_owned()
     });
+    let grpc = &config.grpc;
+    rules.range("grpc.message_bytes_max", grpc.message_bytes_max, 1_024..=1 << 30);
+    rules.range("grpc.calls_max", grpc.calls_max, 1..=1_000_000);
+    rules.range("grpc.connection_calls_max", grpc.connection_calls_max, 1..=1_000_000);
+    rules.range("grpc.keepalive_seconds", grpc.keepalive_seconds, 1..=3_600);
 }
 
 fn inference(config: &Config, rules: &mut Rules<'_>) {

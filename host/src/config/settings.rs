@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use conclave_core::endpoint::Endpoint;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::level::Level;
+use crate::grpc::{self, ResponseShape};
 use crate::openai;
 use crate::wasm::{EngineConfig, PluginLimits};
 
@@ -16,6 +17,8 @@ use crate::wasm::{EngineConfig, PluginLimits};
 pub struct Config {
     /// Where the host listens and keeps its data.
     pub server: Server,
+    /// What gRPC clients may do at once.
+    pub grpc: Grpc,
     /// Where models are served.
     pub inference: Inference,
     /// What deliberations may ask for and use.
@@ -54,6 +57,32 @@ impl Default for Server {
             http_addr: SocketAddr::from(([127, 0, 0, 1], 9056)),
             data_dir: PathBuf::from("conclave-data"),
             shutdown_grace_seconds: 25,
+        }
+    }
+}
+
+/// `[grpc]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Grpc {
+    /// Bytes of one request message.
+    pub message_bytes_max: usize,
+    /// Calls that are served at once; more are refused.
+    pub calls_max: usize,
+    /// Calls of one connection that are served at once; more wait.
+    pub connection_calls_max: u32,
+    /// How long a connection may be silent before it is asked whether it lives.
+    pub keepalive_seconds: u64,
+}
+
+impl Default for Grpc {
+    fn default() -> Self {
+        let adapter = grpc::Settings::default();
+        Self {
+            message_bytes_max: adapter.message_bytes_max,
+            calls_max: adapter.calls_max,
+            connection_calls_max: adapter.connection_calls_max,
+            keepalive_seconds: adapter.keepalive.as_secs(),
         }
     }
 }
@@ -231,19 +260,18 @@ pub enum Format {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Compat {
-    /// How `fleet.ray_executor.v1` answers a submit.
-    pub fleet_response_shape: FleetResponseShape,
+    /// How `fleet.ray_executor.v1` answers a submit: `newer` for the clients that are deployed today,
+    /// `older` for their elders.
+    #[serde(serialize_with = "shape")]
+    pub fleet_response_shape: ResponseShape,
 }
 
-/// The two shapes of `fleet.ray_executor.v1.ExecuteDeliberationResponse` that clients were built with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FleetResponseShape {
-    /// task_id, deliberation_id, status, message: what clients deployed today expect.
-    #[default]
-    Newer,
-    /// deliberation_id, status, message: what their elders expect.
-    Older,
+/// The shape's name, as it is read.
+fn shape<S: Serializer>(shape: &ResponseShape, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(match shape {
+        ResponseShape::Newer => "newer",
+        ResponseShape::Older => "older",
+    })
 }
 
 fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {

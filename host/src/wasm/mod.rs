@@ -24,3 +24,6 @@ pub use check::{Checked, Refusal};
 pub use engine::{Engine, EngineConfig, EngineError};
 pub use limits::PluginLimits;
 pub use runtime::{Components, WasmRuntime};
+
+#[cfg(test)]
+mod tests;

@@ -270,7 +270,7 @@ pub async fn a_key_creates_once(journal: &(impl Journal + Statistics)) {
     );
     assert_eq!(
         journal.unfinished().await.expect("the journal lists"),
-        [first.clone()]
+        std::slice::from_ref(&first)
     );
     assert_eq!(
         create(&second, key("import", "k", b"two")).await,
@@ -390,7 +390,7 @@ pub async fn sessions_keep_their_order_under_concurrent_appends(
             append(journal, &id, after, &batch).await;
             after = Seq(after.0 + batch.len() as u64);
             written.extend(batch);
-            if number % 5 == 0 {
+            if number.is_multiple_of(5) {
                 assert_eq!(
                     read(journal, &id, Seq::START).await.len(),
                     written.len(),
@@ -398,7 +398,7 @@ pub async fn sessions_keep_their_order_under_concurrent_appends(
                 );
             }
         }
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             let [verdict, ..] = verdicts();
             written.push(finished(after.next(), 1, verdict));
             append(journal, &id, after, &written[written.len() - 1..]).await;

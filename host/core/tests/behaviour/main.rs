@@ -1,0 +1,13 @@
+//! What a deliberation does, seen from outside: through its ports, its journal and its use cases.
+
+mod divergence;
+mod endings;
+mod follow;
+mod journal;
+mod limits;
+mod pause;
+mod replay;
+mod retries;
+mod scoring;
+mod submit;
+mod support;

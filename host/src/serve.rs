@@ -1,0 +1,266 @@
+//! The composition root: what a host is made of, and how its parts start and stop.
+
+mod error;
+mod signals;
+mod stop;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use conclave_core::clock::Clock;
+use conclave_core::follow::FollowDeliberation;
+use conclave_core::live::Live;
+use conclave_core::run::RunDeliberation;
+use conclave_core::session::Ports;
+use conclave_core::submit::SubmitDeliberation;
+use conclave_core::tasks::Tasks;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, Loaded, Server};
+use crate::grpc::Health;
+use crate::http::{Phase, Readiness};
+use crate::openai::OpenAi;
+use crate::plugin_store::PluginStore;
+use crate::sqlite::SqliteJournal;
+use crate::wasm::{Engine, WasmRuntime};
+use crate::{grpc, http, telemetry};
+
+pub use error::Error;
+pub use signals::{Signal, Signals};
+
+/// How long paused sessions may take to journal that they rest, and open calls to end.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// The sockets, bound before anything else: an address in use is told at once.
+#[derive(Debug)]
+pub struct Listeners {
+    grpc: Listener,
+    http: Listener,
+}
+
+#[derive(Debug)]
+struct Listener {
+    socket: TcpListener,
+    /// With the port that was taken for port 0.
+    addr: SocketAddr,
+}
+
+impl Listeners {
+    /// Binds both.
+    ///
+    /// # Errors
+    /// When an address is in use or not this machine's.
+    pub async fn bind(server: &Server) -> Result<Self, Error> {
+        Ok(Self {
+            grpc: bind("server.grpc_addr", server.grpc_addr).await?,
+            http: bind("server.http_addr", server.http_addr).await?,
+        })
+    }
+}
+
+async fn bind(key: &'static str, addr: SocketAddr) -> Result<Listener, Error> {
+    let failed = |source| Error::Bind { addr, key, source };
+    let socket = TcpListener::bind(addr).await.map_err(failed)?;
+    let addr = socket.local_addr().map_err(failed)?;
+    Ok(Listener { socket, addr })
+}
+
+/// Opens the journal in the data directory.
+///
+/// # Errors
+/// When it is in use, of a later build, or cannot be written.
+pub fn open_journal(config: &Config) -> Result<Arc<SqliteJournal>, Error> {
+    Ok(Arc::new(SqliteJournal::open(config.journal_path())?))
+}
+
+/// Starts the plugin engine.
+///
+/// # Errors
+/// When this machine cannot run it, or its cache cannot be used.
+pub fn start_engine(config: &Config) -> Result<Arc<Engine>, Error> {
+    Ok(Arc::new(Engine::start(config.engine())?))
+}
+
+/// Opens the plugin store, and loads the built-in plugins and those of the operator's directory.
+///
+/// # Errors
+/// When the store cannot be used, or a plugin is refused.
+pub async fn load_plugins(config: &Config, engine: &Arc<Engine>) -> Result<Arc<PluginStore>, Error> {
+    let store = PluginStore::open(config.plugin_store_dir(), Arc::clone(engine))?;
+    store.load_built_in().await?;
+    if let Some(dir) = &config.plugins.dir {
+        let loaded = store.load_dir(dir).await?;
+        tracing::info!(dir = %dir.display(), count = loaded.len(), "plugins loaded");
+    }
+    Ok(Arc::new(store))
+}
+
+/// A host whose parts fit together, and that takes no work yet.
+#[derive(Debug)]
+pub struct Host {
+    config: Config,
+    clock: Clock,
+    tasks: Tasks,
+    plugins: Arc<PluginStore>,
+    run: Arc<RunDeliberation>,
+    submit: Arc<SubmitDeliberation>,
+    follow: FollowDeliberation,
+    readiness: Readiness,
+}
+
+impl Host {
+    /// Puts the parts together.
+    ///
+    /// # Errors
+    /// When the adapter of model servers cannot be made.
+    pub fn compose(
+        loaded: Loaded,
+        journal: Arc<SqliteJournal>,
+        engine: Arc<Engine>,
+        plugins: Arc<PluginStore>,
+    ) -> Result<Self, Error> {
+        let Loaded { config, api_keys, .. } = loaded;
+        let clock = Clock::system();
+        let tasks = Tasks::default();
+        let ports = Ports {
+            journal: journal.clone(),
+            inference: Arc::new(OpenAi::new(config.openai(api_keys))?),
+            runtime: Arc::new(WasmRuntime::new(engine, plugins.clone())),
+            clock,
+            tasks: tasks.clone(),
+            retry: config.retry(),
+            in_flight: Arc::new(Semaphore::new(config.inference.in_flight_max)),
+        };
+        let live = Live::default();
+        let run = RunDeliberation::new(ports, live.clone(), config.limits.deliberations_max);
+        let submit = SubmitDeliberation::new(journal.clone(), plugins.clone(), run.clone(), clock, config.terms());
+        Ok(Self {
+            config,
+            clock,
+            tasks,
+            plugins,
+            run,
+            submit: Arc::new(submit),
+            follow: FollowDeliberation::new(journal.clone(), journal.clone(), live),
+            readiness: Readiness::new(move || {
+                let journal = Arc::clone(&journal);
+                async move { journal.healthy().await }
+            }),
+        })
+    }
+
+    /// Serves the health pages, goes on with what the last run did not finish, serves gRPC, and says
+    /// so in one line with the addresses.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn serve(self, listeners: Listeners) -> Result<Serving, Error> {
+        let Listeners { grpc, http } = listeners;
+        let stop = CancellationToken::new();
+        let pages = http::serve(http.socket, self.readiness.clone(), stop.clone().cancelled_owned());
+        self.tasks.spawn("http", async move {
+            if let Err(error) = pages.await {
+                tracing::error!(error = &error as &dyn std::error::Error, "the HTTP server failed");
+            }
+        });
+        self.recover().await?;
+        let (server, accepting) = grpc::server(self.services(), self.config.grpc()).await;
+        let stopped = stop.clone().cancelled_owned();
+        self.tasks.spawn("grpc", async move {
+            if let Err(error) = server.serve(grpc.socket, stopped).await {
+                tracing::error!(error = &error as &dyn std::error::Error, "the gRPC server failed");
+            }
+        });
+        accepting.set(true).await;
+        self.readiness.enter(Phase::Serving);
+        tracing::info!(
+            target: telemetry::READY,
+            grpc_addr = %grpc.addr, http_addr = %http.addr,
+            data_dir = %self.config.server.data_dir.display(),
+            "ready"
+        );
+        Ok(Serving {
+            host: self,
+            accepting,
+            stop,
+            grpc_addr: grpc.addr,
+            http_addr: http.addr,
+        })
+    }
+
+    /// Goes on with what the last run did not finish, and removes plugins that nothing needs.
+    async fn recover(&self) -> Result<(), Error> {
+        let unfinished = self.run.unfinished().await?;
+        match self.plugins.retain(&BTreeSet::from_iter(unfinished.pinned())) {
+            Ok(removed) if removed.is_empty() => {}
+            Ok(removed) => tracing::info!(count = removed.len(), "components that nothing needs were removed"),
+            // They only take room.
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "components that nothing needs remain"
+            ),
+        }
+        if !unfinished.is_empty() {
+            tracing::info!(count = unfinished.len(), "resuming deliberations of the last run");
+        }
+        self.run.resume(unfinished).await;
+        Ok(())
+    }
+
+    fn services(&self) -> grpc::Host {
+        let run = Arc::clone(&self.run);
+        let inference = &self.config.inference;
+        let has_server = inference.endpoint.is_some() || !inference.allowed_endpoints.is_empty();
+        grpc::Host {
+            submit: Arc::clone(&self.submit),
+            follow: self.follow.clone(),
+            clock: self.clock,
+            health: Arc::new(move || match has_server && !run.journal_is_failing() {
+                true => Health::Healthy,
+                false => Health::Unhealthy,
+            }),
+        }
+    }
+}
+
+/// A host that takes work.
+#[derive(Debug)]
+pub struct Serving {
+    host: Host,
+    accepting: grpc::Readiness,
+    stop: CancellationToken,
+    grpc_addr: SocketAddr,
+    http_addr: SocketAddr,
+}
+
+impl Serving {
+    /// Where gRPC listens.
+    #[must_use]
+    pub fn grpc_addr(&self) -> SocketAddr {
+        self.grpc_addr
+    }
+
+    /// Where the health pages are.
+    #[must_use]
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http_addr
+    }
+
+    /// Takes no more work, lets what runs finish within the grace period, pauses the rest, and ends
+    /// every task. Calls that only read are answered until the rest is paused.
+    pub async fn shut_down(self) {
+        let Host { config, run, tasks, readiness, .. } = self.host;
+        readiness.enter(Phase::Stopping);
+        self.accepting.set(false).await;
+        let paused = stop::end_or_pause(run.live(), config.shutdown_grace()).await;
+        self.stop.cancel();
+        if !tasks.drained(DRAIN).await {
+            tracing::warn!("some tasks did not end; the journal holds what is durable");
+        }
+        tracing::info!(paused, "stopped");
+    }
+}

@@ -1,0 +1,38 @@
+//! Why a host does not start.
+
+use std::net::SocketAddr;
+
+use conclave_core::journal;
+
+use crate::wasm::EngineError;
+use crate::{openai, plugin_store, sqlite};
+
+/// Why a host does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {addr}; set `{key}` to another address")]
+    Bind {
+        /// The address.
+        addr: SocketAddr,
+        /// The setting that it comes from.
+        key: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The journal cannot be opened.
+    #[error("cannot open the journal")]
+    Journal(#[from] sqlite::OpenError),
+    /// The journal cannot be read.
+    #[error("cannot read what the last run did not finish")]
+    Recovery(#[from] journal::Error),
+    /// The plugin engine does not start.
+    #[error("cannot start the plugin engine")]
+    Engine(#[from] EngineError),
+    /// Plugins cannot be loaded.
+    #[error("cannot load the plugins")]
+    Plugins(#[from] plugin_store::Error),
+    /// The adapter of model servers cannot be made.
+    #[error("cannot call model servers")]
+    Inference(#[from] openai::InvalidSettings),
+}

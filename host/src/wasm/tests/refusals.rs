@@ -1,0 +1,111 @@
+//! What is refused, and in which words.
+
+use super::{Engine, EngineConfig, PluginLimits, built};
+
+async fn refused(limits: PluginLimits, bytes: &[u8]) -> String {
+    let engine = Engine::start(EngineConfig {
+        limits,
+        instances_max: 1,
+        ..EngineConfig::default()
+    });
+    engine.unwrap().check(bytes).await.unwrap_err().to_string()
+}
+
+async fn refused_text(wat: &str) -> String {
+    refused(PluginLimits::default(), &wat::parse_str(wat).unwrap()).await
+}
+
+#[tokio::test]
+async fn a_sound_component_is_described() {
+    let engine = Engine::start(EngineConfig::default()).unwrap();
+    let checked = engine.check(built("hostile")).await.unwrap();
+    assert_eq!(checked.plugin.descriptor.name, "hostile");
+    assert_eq!(checked.plugin.kind, conclave_core::plugin::Kind::Strategy);
+    assert_eq!(checked.contract, "0.1");
+    let checked = engine.check(built("hostile-scorer")).await.unwrap();
+    assert_eq!(checked.plugin.kind, conclave_core::plugin::Kind::Scorer);
+}
+
+#[tokio::test]
+async fn a_core_module_is_told_how_to_become_a_component() {
+    insta::assert_snapshot!(
+        refused_text("(module)").await,
+        @"is a core module, a plugin must be a component: build it for the target wasm32-wasip2, or with cargo component, componentize-py or jco"
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_binary_is_told_so() {
+    insta::assert_snapshot!(
+        refused(PluginLimits::default(), b"(component)").await,
+        @"is not a WebAssembly binary, a plugin must be a component"
+    );
+}
+
+#[tokio::test]
+async fn a_damaged_component_is_refused_with_the_place() {
+    let reason = refused(PluginLimits::default(), b"\0asm\x0d\0\x01\0\xff\xff").await;
+    assert!(reason.starts_with("cannot be compiled: "), "{reason}");
+    assert!(reason.contains("offset"), "{reason}");
+}
+
+#[tokio::test]
+async fn another_world_is_told_what_a_plugin_exports() {
+    insta::assert_snapshot!(
+        refused_text("(component)").await,
+        @"exports nothing, but a plugin exports `conclave:deliberation/describe` and the function `deliberate` (a strategy) or `evaluate` (a scorer) of contract 0.1"
+    );
+}
+
+#[tokio::test]
+async fn every_reason_is_listed() {
+    let reason = refused_text(
+        r#"(component
+            (import "wasi:http/outgoing-handler@0.2.0" (instance))
+            (import "env" (func))
+            (core module $m (memory 2000) (table 20000 funcref))
+            (core instance (instantiate $m)))"#,
+    );
+    let reason = reason.await;
+    let reasons: Vec<_> = reason.split("; ").collect();
+    insta::assert_snapshot!(reasons.join("\n"));
+}
+
+#[tokio::test]
+async fn an_export_of_another_type_is_named() {
+    let reason = refused_text(
+        r#"(component
+            (core module $m (func (export "f")))
+            (core instance $i (instantiate $m))
+            (func $f (canon lift (core func $i "f")))
+            (instance $describe (export "describe" (func $f)))
+            (export "conclave:deliberation/describe@0.1.0" (instance $describe))
+            (export "deliberate" (func $f)))"#,
+    );
+    let reason = reason.await;
+    assert!(reason.starts_with("does not fit the strategy world of contract 0.1: "), "{reason}");
+}
+
+#[tokio::test]
+async fn sizes_are_bounded_before_anything_is_compiled() {
+    let limits = PluginLimits {
+        component_bytes_max: 4,
+        ..PluginLimits::default()
+    };
+    insta::assert_snapshot!(
+        refused(limits, b"(component)").await,
+        @"has 11 bytes, at most 4 are allowed (`plugins.limits.component_bytes_max`); is not a WebAssembly binary, a plugin must be a component"
+    );
+}
+
+#[tokio::test]
+async fn describe_has_limits_too() {
+    let limits = PluginLimits {
+        core_instances_max: 1,
+        ..PluginLimits::default()
+    };
+    insta::assert_snapshot!(
+        refused(limits, built("hostile")).await,
+        @"`describe` failed: exceeded the limit `plugins.limits.core_instances_max`: at most 1 core instances are allowed"
+    );
+}

@@ -1,0 +1,32 @@
+//! What the tests are compiled with: the wire contract, and the components that they run.
+
+use std::error::Error;
+
+/// The plugins of the product that tests run themselves, and the hostile ones.
+const COMPONENTS: [&str; 6] = [
+    "agreement",
+    "critique-revise",
+    "hostile",
+    "hostile-scorer",
+    "judge",
+    "sample-vote",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let components = conclave_plugin_build::build(&COMPONENTS)?;
+    conclave_plugin_build::embed(&components, "components.rs")?;
+    compile_contract()
+}
+
+/// Generates the client of `conclave.v1` into `grpc.rs`, from the .proto file alone: the tests hold
+/// the host to that, and not to its own idea of it.
+fn compile_contract() -> Result<(), Box<dyn Error>> {
+    const PROTO: &str = "../proto";
+    println!("cargo:rerun-if-changed={PROTO}");
+    let descriptors = protox::compile(["conclave/v1/deliberations.proto"], [PROTO])?;
+    tonic_prost_build::configure()
+        .build_server(false)
+        .include_file("grpc.rs")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

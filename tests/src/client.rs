@@ -1,0 +1,227 @@
+//! A client of `conclave.v1` that was generated from the .proto file.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Response, Status, Streaming};
+use tonic_types::StatusExt as _;
+
+use crate::patience::{PATIENCE, within};
+
+#[expect(missing_debug_implementations, unreachable_pub, reason = "it is generated")]
+mod generated {
+    include!(concat!(env!("OUT_DIR"), "/grpc.rs"));
+}
+
+pub use generated::conclave::v1 as pb;
+use pb::deliberation_event::Event;
+use pb::deliberations_client::DeliberationsClient;
+
+/// A connection to a host.
+#[derive(Clone, Debug)]
+pub struct Client(DeliberationsClient<Channel>);
+
+impl Client {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When nobody listens there.
+    pub async fn connect(addr: SocketAddr) -> anyhow::Result<Self> {
+        let endpoint = Endpoint::from_shared(format!("http://{addr}"))?.tcp_nodelay(true);
+        let channel = endpoint.connect().await.with_context(|| format!("cannot reach {addr}"))?;
+        Ok(Self(DeliberationsClient::new(channel)))
+    }
+
+    /// Creates a deliberation.
+    ///
+    /// # Errors
+    /// What the host answers.
+    pub async fn create(&self, deliberation: pb::Deliberation) -> Result<pb::Deliberation, Status> {
+        self.create_as("", deliberation).await
+    }
+
+    /// Creates a deliberation under a request id.
+    ///
+    /// # Errors
+    /// What the host answers.
+    pub async fn create_as(
+        &self,
+        request_id: &str,
+        deliberation: pb::Deliberation,
+    ) -> Result<pb::Deliberation, Status> {
+        let request = pb::CreateDeliberationRequest {
+            deliberation: Some(deliberation),
+            request_id: request_id.to_owned(),
+        };
+        let mut client = self.0.clone();
+        answer(client.create_deliberation(request)).await
+    }
+
+    /// The deliberation as it is now.
+    ///
+    /// # Errors
+    /// What the host answers.
+    pub async fn get(&self, uid: &str) -> Result<pb::Deliberation, Status> {
+        let mut client = self.0.clone();
+        answer(client.get_deliberation(pb::GetDeliberationRequest { name: name(uid) })).await
+    }
+
+    /// The deliberation at its end.
+    ///
+    /// # Errors
+    /// What the host answers.
+    pub async fn wait(&self, uid: &str) -> Result<pb::Deliberation, Status> {
+        let mut client = self.0.clone();
+        let request = pb::WaitDeliberationRequest {
+            name: name(uid),
+            timeout: None,
+        };
+        answer(client.wait_deliberation(request)).await
+    }
+
+    /// The deliberation at its end, or as it is after this time.
+    ///
+    /// # Errors
+    /// What the host answers.
+    pub async fn wait_for(&self, uid: &str, timeout: Duration) -> Result<pb::Deliberation, Status> {
+        let mut client = self.0.clone();
+        let timeout = prost_types::Duration::try_from(timeout);
+        let request = pb::WaitDeliberationRequest {
+            name: name(uid),
+            timeout: Some(timeout.map_err(|_| Status::invalid_argument("the time is too long"))?),
+        };
+        answer(client.wait_deliberation(request)).await
+    }
+
+    /// Creates a deliberation and waits for its end.
+    ///
+    /// # Errors
+    /// What the host answers.
+    pub async fn run(&self, deliberation: pb::Deliberation) -> Result<pb::Deliberation, Status> {
+        let created = self.create(deliberation).await?;
+        self.wait(&created.uid).await
+    }
+
+    /// What happens in a deliberation behind a place in its journal.
+    ///
+    /// # Errors
+    /// What the host answers.
+    pub async fn watch(&self, uid: &str, after_sequence: i64) -> Result<Events, Status> {
+        let mut client = self.0.clone();
+        let request = pb::WatchDeliberationRequest {
+            name: name(uid),
+            after_sequence,
+        };
+        Ok(Events(answer(client.watch_deliberation(request)).await?))
+    }
+
+    /// Cancels a deliberation.
+    ///
+    /// # Errors
+    /// What the host answers.
+    pub async fn cancel(&self, uid: &str, reason: &str) -> Result<pb::Deliberation, Status> {
+        let mut client = self.0.clone();
+        let request = pb::CancelDeliberationRequest {
+            name: name(uid),
+            reason: reason.to_owned(),
+        };
+        answer(client.cancel_deliberation(request)).await
+    }
+}
+
+fn name(uid: &str) -> String {
+    format!("deliberations/{uid}")
+}
+
+async fn answer<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {
+    match tokio::time::timeout(PATIENCE, call).await {
+        Ok(answer) => answer.map(Response::into_inner),
+        Err(_) => Err(Status::deadline_exceeded("the test waited for this call in vain")),
+    }
+}
+
+/// What happens in a deliberation, in order.
+#[derive(Debug)]
+pub struct Events(Streaming<pb::DeliberationEvent>);
+
+impl Events {
+    /// The next event; nothing behind the last.
+    ///
+    /// # Errors
+    /// With which the stream ends.
+    pub async fn next(&mut self) -> Result<Option<pb::DeliberationEvent>, Status> {
+        match tokio::time::timeout(PATIENCE, self.0.message()).await {
+            Ok(event) => event,
+            Err(_) => Err(Status::deadline_exceeded("the test waited for an event in vain")),
+        }
+    }
+
+    /// Reads on until an event is what is waited for.
+    ///
+    /// # Errors
+    /// When the stream ends before.
+    pub async fn until(
+        &mut self,
+        what: &str,
+        mut is: impl FnMut(&Event) -> bool,
+    ) -> anyhow::Result<pb::DeliberationEvent> {
+        let found = async {
+            while let Some(event) = self.next().await? {
+                if event.event.as_ref().is_some_and(&mut is) {
+                    return Ok(event);
+                }
+            }
+            anyhow::bail!("the stream ended without {what}")
+        };
+        within(what, found).await?
+    }
+
+    /// All that is journaled, to the end of the deliberation.
+    ///
+    /// # Errors
+    /// With which the stream ends before.
+    pub async fn rest(mut self) -> Result<Vec<pb::DeliberationEvent>, Status> {
+        let mut events = Vec::new();
+        while let Some(event) = self.next().await? {
+            if event.sequence > 0 {
+                events.push(event);
+            }
+        }
+        Ok(events)
+    }
+}
+
+/// The reason in a status's `google.rpc.ErrorInfo`.
+#[must_use]
+pub fn reason(status: &Status) -> String {
+    let details = status.get_error_details();
+    details.error_info().map_or_else(String::new, |info| info.reason.clone())
+}
+
+/// The fields that a status's `google.rpc.BadRequest` names, with the rules.
+#[must_use]
+pub fn violations(status: &Status) -> BTreeMap<String, String> {
+    let details = status.get_error_details();
+    let violations = details.bad_request().map(|bad| bad.field_violations.as_slice());
+    let violations = violations.unwrap_or_default().iter();
+    violations.map(|one| (one.field.clone(), one.description.clone())).collect()
+}
+
+/// The answers of a deliberation's candidates, best first.
+#[must_use]
+pub fn answers(deliberation: &pb::Deliberation) -> Vec<&str> {
+    let ranked = deliberation.outcome.as_ref().map_or(&[][..], |outcome| &outcome.ranked);
+    let candidates = ranked.iter().filter_map(|ranked| ranked.candidate.as_ref());
+    candidates.map(|candidate| candidate.content.as_str()).collect()
+}
+
+/// The reason and message of a failed deliberation, both empty when it has not failed.
+#[must_use]
+pub fn failure(deliberation: &pb::Deliberation) -> (&str, &str) {
+    let failure = deliberation.failure.as_ref();
+    failure.map_or(("", ""), |failure| (&failure.reason, &failure.message))
+}
