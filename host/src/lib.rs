@@ -1,8 +1,13 @@
 //! Conclave, an execution host for LLM deliberation: the adapters behind the ports of
 //! `conclave-core`, one module a technology, and what the binary is composed of.
 
+pub mod cli;
+pub mod config;
 pub mod grpc;
+pub mod http;
 pub mod openai;
 pub mod plugin_store;
+pub mod serve;
 pub mod sqlite;
+pub mod telemetry;
 pub mod wasm;

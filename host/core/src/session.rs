@@ -252,6 +252,10 @@ impl Session {
         }
         let strategy = format!("strategy `{}`", self.accepted.strategy);
         let tally = self.log.tally();
+        let returned = matches!(proposal, Ok(_) | Err(runtime::Error::Refused(_)));
+        if returned && let Some(cause) = self.left_over(Actor::STRATEGY, &strategy) {
+            return Verdict::Failed(cause);
+        }
         let proposal = match proposal {
             Ok(proposal) => proposal,
             Err(error @ runtime::Error::Refused(_)) => {
@@ -263,9 +267,6 @@ impl Session {
             }
             Err(error) => return Verdict::Failed(error.cause(&strategy)),
         };
-        if let Some(cause) = self.left_over(Actor::STRATEGY, &strategy) {
-            return Verdict::Failed(cause);
-        }
         if let Some(rule) = proposal.broken_rule() {
             let message = format!("{strategy} broke its contract: {rule}");
             return Verdict::Failed(Cause::new(CauseKind::PluginInvalid, message));

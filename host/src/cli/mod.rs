@@ -15,6 +15,7 @@ mod live;
 mod params;
 mod plugin;
 mod report;
+mod scratch;
 mod story;
 mod terminal;
 #[cfg(test)]

@@ -98,7 +98,7 @@ impl Session {
             .request
             .deadline_ms
             .map(|ms| order.submitted_at_ms + u64::from(ms));
-        let deadline_ms = own.map_or(u64::MAX, |own| own.min(self.accepted.deadline_ms()));
+        let deadline_ms = own.unwrap_or(u64::MAX).min(self.accepted.deadline_ms());
         let deadline = self
             .ports
             .clock

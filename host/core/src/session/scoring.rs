@@ -90,10 +90,11 @@ impl Guest {
         result: Result<Vec<Score>, runtime::Error>,
     ) -> Result<Result<Vec<Score>, Failure>, Stopped> {
         let who = format!("scorer `{}`", self.session.accepted.scorer);
-        let blame = self.session.left_over(scorer, &who);
+        let returned = matches!(result, Ok(_) | Err(runtime::Error::Refused(_)));
+        let blame = returned.then(|| self.session.left_over(scorer, &who));
         let state = &mut *lock(&self.session.state);
         state.check_open()?;
-        if let Some(cause) = blame {
+        if let Some(cause) = blame.flatten() {
             return Err(self.blame(state, cause));
         }
         for (job, run) in state.jobs.close(Some(scorer)) {

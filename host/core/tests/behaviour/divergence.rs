@@ -78,17 +78,16 @@ fn model() -> Arc<ScriptedInference> {
 }
 
 /// Runs the plan, cuts off the end, and resumes with another plan.
-async fn resumed_with(plan: Plan) -> (Vec<Record>, View, Arc<ScriptedInference>) {
+async fn resumed_with(plan: Plan) -> (Vec<Record>, Vec<Record>, View, Arc<ScriptedInference>) {
     let (_, whole) = run(&model(), planned(PLAN)).await;
     let kept = through(&whole, |entry| matches!(entry, Entry::Cancelled { .. }));
     let inference = model();
     let (view, resumed) = resume(&whole, kept, &inference, planned(plan)).await;
-    assert_eq!(attempts(&resumed), attempts(&whole[..kept]));
-    (whole, view, inference)
+    (whole, resumed, view, inference)
 }
 
 async fn check(plan: Plan, expected: impl Fn(&Entry) -> bool, actual: &str) {
-    let (whole, view, inference) = resumed_with(plan).await;
+    let (whole, resumed, view, inference) = resumed_with(plan).await;
     let cause = cause(&view);
     assert_eq!(cause.kind, CauseKind::NondeterministicPlugin, "{cause}");
     let expected = &whole[through(&whole, expected) - 1];
@@ -99,11 +98,12 @@ async fn check(plan: Plan, expected: impl Fn(&Entry) -> bool, actual: &str) {
     );
     assert!(cause.message.starts_with(&start), "{cause}\n{start}");
     assert_eq!(sent(&inference), [], "sent before the replay had caught up");
+    assert_eq!(attempts(&resumed), attempts(&whole));
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_same_plan_does_not_diverge() {
-    let (_, view, _) = resumed_with(PLAN).await;
+    let (_, _, view, _) = resumed_with(PLAN).await;
     assert_eq!(crate::support::winner(&view), "done");
 }
 
@@ -233,8 +233,8 @@ async fn a_scorer_that_asks_something_else_diverges_under_its_own_name() {
 async fn a_scorer_that_returns_early_diverges_under_its_own_name() {
     let (whole, kept) = in_the_scorer().await;
     let inference = Arc::new(ScriptedInference::answering("good"));
-    let runtime = ScriptedRuntime::new(one_candidate)
-        .with_scorer(|_, _, _| async { Ok(vec![score(0.5)]) });
+    let runtime =
+        ScriptedRuntime::new(one_candidate).with_scorer(|_, _, _| async { Ok(vec![score(0.5)]) });
     let (view, _) = resume(&whole, kept, &inference, runtime).await;
     let cause = cause(&view);
     assert_eq!(cause.kind, CauseKind::NondeterministicPlugin);
@@ -247,8 +247,9 @@ async fn a_scorer_that_returns_early_diverges_under_its_own_name() {
 async fn a_scorer_that_can_no_longer_be_loaded_is_not_called_nondeterministic() {
     let (whole, kept) = in_the_scorer().await;
     let inference = Arc::new(ScriptedInference::answering("good"));
-    let runtime = ScriptedRuntime::new(one_candidate)
-        .with_scorer(|_, _, _| async { Scores::Err(Error::Unavailable("its file is gone".into())) });
+    let runtime = ScriptedRuntime::new(one_candidate).with_scorer(|_, _, _| async {
+        Scores::Err(Error::Unavailable("its file is gone".into()))
+    });
     let (view, _) = resume(&whole, kept, &inference, runtime).await;
     let cause = cause(&view);
     assert_eq!(cause.kind, CauseKind::PluginUnavailable, "{cause}");

@@ -74,7 +74,10 @@ async fn graded(_: PluginTask, guest: Guest) -> Result<Proposal, Error> {
     let scores = guest.score(vec![candidate("answer")]).await?;
     let grade = scores.expect("the scorer answers")[0].value;
     let last = generate(&guest, "b", "last word").await?;
-    Ok(answer(&format!("{grade}, {}", last.expect("it is answered").text)))
+    Ok(answer(&format!(
+        "{grade}, {}",
+        last.expect("it is answered").text
+    )))
 }
 
 /// Asks two models, one after the other.
@@ -114,7 +117,8 @@ async fn a_scorer_that_was_interrupted_is_replayed_and_goes_on() {
     let (_, whole) = run(&model(&[1, 1, 1]), judged(&notes)).await;
     let told = notes.take();
     let scorer = Actor(1);
-    let is_first = |entry: &Entry| matches!(entry, Entry::Delivered { actor, .. } if *actor == scorer);
+    let is_first =
+        |entry: &Entry| matches!(entry, Entry::Delivered { actor, .. } if *actor == scorer);
     let second = model(&[1, 1, 1]);
     let kept = through(&whole, is_first);
     let (view, _) = resume(&whole, kept, &second, judged(&notes)).await;
@@ -159,7 +163,11 @@ async fn chance_time_and_budget_repeat_exactly() {
     assert_eq!(notes.take(), told);
     let (_, other) = run(&model(&[1500]), runtime).await;
     assert_ne!(id_of(&other), id_of(&whole));
-    assert_ne!(notes.take(), told, "two deliberations draw the same numbers");
+    assert_ne!(
+        notes.take(),
+        told,
+        "two deliberations draw the same numbers"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -182,8 +190,7 @@ async fn a_generation_that_was_cancelled_is_not_sent_again() {
         let (view, resumed) = resume(&whole, kept, &second, runtime.clone()).await;
         assert_eq!(winner(&view), "answer 2, cancelled");
         assert_eq!(sent(&second), [(2, 2)], "cut at {kept}");
-        let is_end =
-            |entry: &Entry| matches!(entry, Entry::Completed { job: JobId(1), .. });
+        let is_end = |entry: &Entry| matches!(entry, Entry::Completed { job: JobId(1), .. });
         let ends = resumed.iter().filter(|record| is_end(&record.entry));
         assert_eq!(ends.count(), 1, "cut at {kept}");
     }

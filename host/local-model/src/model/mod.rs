@@ -132,11 +132,6 @@ impl Model {
             config,
         })
     }
-
-    /// Tokens the model can name.
-    pub(crate) fn vocabulary(&self) -> usize {
-        self.embedding.rows
-    }
 }
 
 impl Layer {

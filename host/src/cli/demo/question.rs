@@ -1,0 +1,36 @@
+//! What the demo asks: a question that a small model gets wrong often, and right more often than any
+//! other way, so that voting visibly helps.
+
+/// The question.
+pub(super) const TASK: &str = "Which number is larger, 3 or 8? Answer with the number only.";
+
+/// How many agents answer it at most; sampling stops as soon as the vote is sure.
+pub(super) const AGENTS: u32 = 9;
+
+/// The params of `sample-vote`.
+pub(super) const STRATEGY_PARAMS: &str = r#"{
+    "samples": 9,
+    "temperature": 0.9,
+    "max_tokens": 24,
+    "extract": {"rule": "choice", "choices": ["3", "8"]},
+    "stop": {"rule": "beta"}
+}"#;
+
+/// The params of `agreement`, which must extract as the strategy does.
+pub(super) const SCORER_PARAMS: &str = r#"{"extract": {"rule": "choice", "choices": ["3", "8"]}}"#;
+
+/// Seconds that it may take: a busy laptop decodes some ten tokens a second.
+pub(super) const TIMEOUT_SECONDS: u32 = 300;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_params_are_json_and_extract_alike() {
+        let strategy: serde_json::Value = serde_json::from_str(STRATEGY_PARAMS).unwrap();
+        let scorer: serde_json::Value = serde_json::from_str(SCORER_PARAMS).unwrap();
+        assert_eq!(strategy["extract"], scorer["extract"]);
+        assert_eq!(strategy["samples"], AGENTS);
+    }
+}
