@@ -22,6 +22,13 @@ matches() {
     [ "$(sha256sum <"$1" | cut -d ' ' -f 1)" = "$sha256" ]
 }
 
+mkdir -p "$models"
+# One at a time: who comes second finds the model there.
+exec 9>"$models/.lock"
+if command -v flock >/dev/null; then
+    flock 9
+fi
+
 if [ -f "$model" ]; then
     if matches "$model"; then
         say "already there"
@@ -31,7 +38,6 @@ if [ -f "$model" ]; then
     say "$model is not the model expected: fetching it again"
 fi
 
-mkdir -p "$models"
 # Beside the model, so that the last step is a rename: nobody sees half a file.
 work=$(mktemp -d "$models/fetch.XXXXXX")
 trap 'rm -rf "$work"' EXIT

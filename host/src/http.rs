@@ -33,7 +33,9 @@ pub enum NotReady {
     #[error("stopping: a signal was received")]
     Stopping,
     /// Nothing that it accepted would be durable.
-    #[error("the journal does not take entries: see the log for the reason, and the disk of the data directory for room")]
+    #[error(
+        "the journal does not take entries: see the log for the reason, and the disk of the data directory for room"
+    )]
     JournalFailing,
 }
 
@@ -84,7 +86,9 @@ impl Readiness {
 
 impl fmt::Debug for Readiness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Readiness").field("phase", &*self.phase.borrow()).finish_non_exhaustive()
+        f.debug_struct("Readiness")
+            .field("phase", &*self.phase.borrow())
+            .finish_non_exhaustive()
     }
 }
 
@@ -97,14 +101,21 @@ pub async fn serve(
     readiness: Readiness,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(readiness)).with_graceful_shutdown(stop).await
+    axum::serve(listener, router(readiness))
+        .with_graceful_shutdown(stop)
+        .await
 }
 
 fn router(readiness: Readiness) -> Router {
     Router::new()
         .route("/healthz", get(async || "alive\n"))
         .route("/readyz", get(readyz))
-        .fallback(async || (StatusCode::NOT_FOUND, "no such page; there are /healthz and /readyz\n"))
+        .fallback(async || {
+            (
+                StatusCode::NOT_FOUND,
+                "no such page; there are /healthz and /readyz\n",
+            )
+        })
         .with_state(readiness)
 }
 
@@ -142,8 +153,14 @@ mod tests {
         let readiness = Readiness::new(|| std::future::ready(true));
         let page = |State(readiness)| async { readyz(State(readiness)).await };
         let (status, body) = page(State(readiness.clone())).await;
-        assert_eq!((status, body.starts_with("recovering")), (StatusCode::SERVICE_UNAVAILABLE, true));
+        assert_eq!(
+            (status, body.starts_with("recovering")),
+            (StatusCode::SERVICE_UNAVAILABLE, true)
+        );
         readiness.enter(Phase::Serving);
-        assert_eq!(page(State(readiness)).await, (StatusCode::OK, "ready\n".to_owned()));
+        assert_eq!(
+            page(State(readiness)).await,
+            (StatusCode::OK, "ready\n".to_owned())
+        );
     }
 }

@@ -89,7 +89,10 @@ pub fn start_engine(config: &Config) -> Result<Arc<Engine>, Error> {
 ///
 /// # Errors
 /// When the store cannot be used, or a plugin is refused.
-pub async fn load_plugins(config: &Config, engine: &Arc<Engine>) -> Result<Arc<PluginStore>, Error> {
+pub async fn load_plugins(
+    config: &Config,
+    engine: &Arc<Engine>,
+) -> Result<Arc<PluginStore>, Error> {
     let store = PluginStore::open(config.plugin_store_dir(), Arc::clone(engine))?;
     store.load_built_in().await?;
     if let Some(dir) = &config.plugins.dir {
@@ -123,7 +126,9 @@ impl Host {
         engine: Arc<Engine>,
         plugins: Arc<PluginStore>,
     ) -> Result<Self, Error> {
-        let Loaded { config, api_keys, .. } = loaded;
+        let Loaded {
+            config, api_keys, ..
+        } = loaded;
         let clock = Clock::system();
         let tasks = Tasks::default();
         let ports = Ports {
@@ -137,7 +142,13 @@ impl Host {
         };
         let live = Live::default();
         let run = RunDeliberation::new(ports, live.clone(), config.limits.deliberations_max);
-        let submit = SubmitDeliberation::new(journal.clone(), plugins.clone(), run.clone(), clock, config.terms());
+        let submit = SubmitDeliberation::new(
+            journal.clone(),
+            plugins.clone(),
+            run.clone(),
+            clock,
+            config.terms(),
+        );
         Ok(Self {
             config,
             clock,
@@ -161,10 +172,17 @@ impl Host {
     pub async fn serve(self, listeners: Listeners) -> Result<Serving, Error> {
         let Listeners { grpc, http } = listeners;
         let stop = CancellationToken::new();
-        let pages = http::serve(http.socket, self.readiness.clone(), stop.clone().cancelled_owned());
+        let pages = http::serve(
+            http.socket,
+            self.readiness.clone(),
+            stop.clone().cancelled_owned(),
+        );
         self.tasks.spawn("http", async move {
             if let Err(error) = pages.await {
-                tracing::error!(error = &error as &dyn std::error::Error, "the HTTP server failed");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the HTTP server failed"
+                );
             }
         });
         self.recover().await?;
@@ -172,7 +190,10 @@ impl Host {
         let stopped = stop.clone().cancelled_owned();
         self.tasks.spawn("grpc", async move {
             if let Err(error) = server.serve(grpc.socket, stopped).await {
-                tracing::error!(error = &error as &dyn std::error::Error, "the gRPC server failed");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the gRPC server failed"
+                );
             }
         });
         accepting.set(true).await;
@@ -195,9 +216,15 @@ impl Host {
     /// Goes on with what the last run did not finish, and removes plugins that nothing needs.
     async fn recover(&self) -> Result<(), Error> {
         let unfinished = self.run.unfinished().await?;
-        match self.plugins.retain(&BTreeSet::from_iter(unfinished.pinned())) {
+        match self
+            .plugins
+            .retain(&BTreeSet::from_iter(unfinished.pinned()))
+        {
             Ok(removed) if removed.is_empty() => {}
-            Ok(removed) => tracing::info!(count = removed.len(), "components that nothing needs were removed"),
+            Ok(removed) => tracing::info!(
+                count = removed.len(),
+                "components that nothing needs were removed"
+            ),
             // They only take room.
             Err(error) => tracing::warn!(
                 error = &error as &dyn std::error::Error,
@@ -205,7 +232,10 @@ impl Host {
             ),
         }
         if !unfinished.is_empty() {
-            tracing::info!(count = unfinished.len(), "resuming deliberations of the last run");
+            tracing::info!(
+                count = unfinished.len(),
+                "resuming deliberations of the last run"
+            );
         }
         self.run.resume(unfinished).await;
         Ok(())
@@ -253,7 +283,13 @@ impl Serving {
     /// Takes no more work, lets what runs finish within the grace period, pauses the rest, and ends
     /// every task. Calls that only read are answered until the rest is paused.
     pub async fn shut_down(self) {
-        let Host { config, run, tasks, readiness, .. } = self.host;
+        let Host {
+            config,
+            run,
+            tasks,
+            readiness,
+            ..
+        } = self.host;
         readiness.enter(Phase::Stopping);
         self.accepting.set(false).await;
         let paused = stop::end_or_pause(run.live(), config.shutdown_grace()).await;

@@ -38,11 +38,19 @@ where
         Format::Pretty => true,
         Format::Json => false,
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter(log)).with_writer(writer);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter(log))
+        .with_writer(writer);
     if pretty {
         Box::new(builder.with_ansi(terminal).finish())
     } else {
-        Box::new(builder.json().flatten_event(true).with_current_span(false).finish())
+        Box::new(
+            builder
+                .json()
+                .flatten_event(true)
+                .with_current_span(false)
+                .finish(),
+        )
     }
 }
 
@@ -90,15 +98,25 @@ mod tests {
     #[test]
     fn away_from_a_terminal_a_line_is_a_json_object() {
         let logged = logged("info", Format::Auto);
-        let ready: serde_json::Value = serde_json::from_str(logged.lines().next().unwrap()).unwrap();
-        assert_eq!((&ready["message"], &ready["grpc_addr"]), (&"ready".into(), &"127.0.0.1:1".into()));
-        assert!(!logged.contains("frame"), "libraries log warnings only: {logged}");
+        let ready: serde_json::Value =
+            serde_json::from_str(logged.lines().next().unwrap()).unwrap();
+        assert_eq!(
+            (&ready["message"], &ready["grpc_addr"]),
+            (&"ready".into(), &"127.0.0.1:1".into())
+        );
+        assert!(
+            !logged.contains("frame"),
+            "libraries log warnings only: {logged}"
+        );
     }
 
     #[test]
     fn the_addresses_are_told_at_every_level() {
         let logged = logged("CRITICAL", Format::Pretty);
-        assert!(logged.contains("ready") && logged.contains("large") && !logged.contains("small"), "{logged}");
+        assert!(
+            logged.contains("ready") && logged.contains("large") && !logged.contains("small"),
+            "{logged}"
+        );
         assert!(!logged.contains('\u{1b}'), "{logged}");
     }
 }

@@ -29,7 +29,15 @@ impl Setup {
     /// # Errors
     /// When there is no place for the data.
     pub fn bare() -> anyhow::Result<Self> {
-        let data = tempfile::Builder::new().prefix("conclave-").tempdir()?;
+        Self::below(&std::env::temp_dir())
+    }
+
+    /// As [`Setup::bare`], with the data directory in this one: a benchmark wants it on a disk.
+    ///
+    /// # Errors
+    /// As [`Setup::bare`].
+    pub fn below(dir: &Path) -> anyhow::Result<Self> {
+        let data = tempfile::Builder::new().prefix("conclave-").tempdir_in(dir)?;
         // Components are compiled once for all tests, and not once for each host.
         let compiled = binary::shared_dir("compiled")?;
         std::os::unix::fs::symlink(&compiled, data.path().join("compiled"))?;

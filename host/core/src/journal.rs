@@ -40,6 +40,9 @@ pub enum Creation {
 pub trait Journal: Send + Sync {
     /// Starts a deliberation with its first record, and remembers the key. Atomic: of two calls with
     /// one key, at most one creates.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] when the id is taken.
     async fn create(
         &self,
         id: &DeliberationId,
@@ -47,7 +50,8 @@ pub trait Journal: Send + Sync {
         key: Option<&IdempotencyKey>,
     ) -> Result<Creation, Error>;
 
-    /// Appends records, whose places follow `after` without gaps.
+    /// Appends records, whose places follow `after` without gaps; one append of a deliberation at a
+    /// time. An empty batch only checks the place.
     ///
     /// # Errors
     /// [`Error::Fenced`] when the journal's last place is not `after`: another writer was here.

@@ -130,6 +130,13 @@ impl Handle {
         wish.expect("the sender is a field of self").clone()
     }
 
+    /// Waits until the host wants that it rests.
+    pub(crate) async fn paused(&self) {
+        let mut wish = self.wish.subscribe();
+        // The sender is a field of self, so this only ends by the wish.
+        let _ = wish.wait_for(|wish| *wish == Wish::Pause).await;
+    }
+
     pub(crate) fn stand(&self, standing: Standing) {
         self.standing.send_replace(standing);
         *lock(&self.updates) = None;

@@ -224,6 +224,8 @@ mod bounds {
     pub(super) const DESCRIPTION_BYTES: usize = 1 << 20;
     pub(super) const TEMPLATE_BYTES: usize = 64 << 10;
     pub(super) const PARAMS_BYTES: usize = 256 << 10;
+    /// A journal entry that holds the params is itself read by a parser that stops at 128.
+    pub(super) const PARAMS_DEPTH: usize = 64;
     pub(super) const AGENTS: usize = 64;
     pub(super) const MAP_ENTRIES: usize = 64;
     pub(super) const MAP_VALUE_BYTES: usize = 16 << 10;
@@ -401,6 +403,17 @@ impl Check {
             return Value::Object(serde_json::Map::default());
         }
         match serde_json::from_str(json) {
+            Ok(params) if depth(&params) > bounds::PARAMS_DEPTH => {
+                let max = bounds::PARAMS_DEPTH;
+                self.violate(
+                    field,
+                    format!(
+                        "is nested {} levels deep, at most {max} are allowed",
+                        depth(&params)
+                    ),
+                );
+                Value::Null
+            }
             Ok(params @ Value::Object(_)) => params,
             Ok(other) => {
                 self.violate(field, format!("is `{other}`, it must be a JSON object"));
@@ -468,6 +481,15 @@ impl Check {
             });
         }
         agents
+    }
+}
+
+/// Levels of arrays and objects.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
+        _ => 0,
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::entry::{Entry, Record};
 use crate::ids::{DeliberationId, Digest, Seq};
 use crate::journal::{self, Creation, IdempotencyKey};
-use crate::live::{Handle, Live, Standing};
+use crate::live::{Handle, Live, Standing, Wish};
 use crate::outcome::{Cause, CauseKind, Spent, Verdict};
 use crate::session::{End, Ports, Session};
 
@@ -181,8 +181,12 @@ impl RunDeliberation {
             let run = Arc::clone(self);
             self.ports.tasks.spawn("deliberation", async move {
                 let place = tokio::select! {
-                    place = Arc::clone(&run.places).acquire_owned() => place,
-                    _ = handle.wished() => return run.let_rest(&id, &handle),
+                    place = Arc::clone(&run.places).acquire_owned() => Some(place),
+                    wish = handle.wished() => match wish {
+                        // It ends at once, and needs no place for it.
+                        Wish::Cancel(_) => None,
+                        Wish::Pause | Wish::Run => return run.let_rest(&id, &handle),
+                    },
                 };
                 run.to_its_end(&id, &handle, records).await;
                 drop(place);
@@ -243,7 +247,8 @@ impl RunDeliberation {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(JOURNAL_RETRY) => {}
-                _ = handle.wished() => {
+                // A wish to cancel is fulfilled by the session, once the journal takes that.
+                () = handle.paused() => {
                     self.let_rest(id, handle);
                     return None;
                 }

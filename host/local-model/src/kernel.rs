@@ -166,3 +166,80 @@ mod avx2 {
         ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BLOCKS: usize = 3;
+
+    /// Numbers without a pattern, between -1 and 1.
+    fn noise(seed: usize) -> f32 {
+        let mixed = seed.wrapping_mul(0x9e37_79b9).wrapping_add(seed >> 3) % 2_001;
+        mixed as f32 / 1_000.0 - 1.0
+    }
+
+    fn weights(rows: usize) -> Vec<WeightBlock> {
+        let block = |i: usize| WeightBlock {
+            scale: noise(i) / 100.0,
+            offset: noise(i + 7),
+            q: std::array::from_fn(|k| (noise(i * BLOCK + k) * 127.0) as i8),
+        };
+        (0..rows * BLOCKS).map(block).collect()
+    }
+
+    fn inputs(items: usize) -> Vec<[f32; BLOCK]> {
+        let block = |i: usize| std::array::from_fn(|k| 4.0 * noise(i * 77 + k * 3));
+        (0..items * BLOCKS).map(block).collect()
+    }
+
+    fn rounded(inputs: &[[f32; BLOCK]]) -> Vec<ActivationBlock> {
+        inputs.iter().map(ActivationBlock::round).collect()
+    }
+
+    fn exact(weights: &[WeightBlock], inputs: &[[f32; BLOCK]]) -> f64 {
+        let block = |(w, x): (&WeightBlock, &[f32; BLOCK])| -> f64 {
+            let weight = |q: &i8| f64::from(w.scale) * f64::from(*q) + f64::from(w.offset);
+            let pairs = w.q.iter().zip(x);
+            pairs.map(|(q, x)| weight(q) * f64::from(*x)).sum()
+        };
+        weights.iter().zip(inputs).map(block).sum()
+    }
+
+    #[test]
+    fn products_are_close_to_exact_ones_on_every_processor() {
+        let (weights, inputs) = (weights(1), inputs(1));
+        let activations = rounded(&inputs);
+        let exact = exact(&weights, &inputs);
+        let [fast] = dot(&weights, [&activations]);
+        let [portable] = dot_portable(&weights, [&activations]);
+        for product in [fast, portable] {
+            assert!(
+                (f64::from(product) - exact).abs() < 1e-3,
+                "{product} {exact}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_row_has_the_same_bits_alone_and_in_a_batch() {
+        let (rows, items) = (5, 2 * TILE + 3);
+        let weights = weights(rows);
+        let activations = rounded(&inputs(items));
+        let mut batch = vec![0.0; rows * items];
+        multiply(&weights, &activations, BLOCKS, &mut batch);
+        for item in 0..items {
+            let mut alone = vec![0.0; rows];
+            let activation = &activations[item * BLOCKS..(item + 1) * BLOCKS];
+            multiply(&weights, activation, BLOCKS, &mut alone);
+            let column: Vec<f32> = batch[item..].iter().step_by(items).copied().collect();
+            assert_eq!(alone, column);
+        }
+    }
+
+    #[test]
+    fn zeros_stay_zeros() {
+        let activations = rounded(&[[0.0; BLOCK]; BLOCKS]);
+        assert_eq!(dot(&weights(1), [&activations]), [0.0]);
+    }
+}

@@ -152,10 +152,20 @@ pub struct DemoArgs {
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
     /// The model server to start [default: conclave-local-model beside this binary, or in PATH].
-    #[arg(long, value_name = "PATH", env = "CONCLAVE_LOCAL_MODEL", conflicts_with = "endpoint")]
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "CONCLAVE_LOCAL_MODEL",
+        conflicts_with = "endpoint"
+    )]
     pub local_model: Option<PathBuf>,
     /// The model's GGUF file [default: what host/local-model/fetch-model.sh fetches].
-    #[arg(long, value_name = "PATH", env = "CONCLAVE_WEIGHTS", conflicts_with = "endpoint")]
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "CONCLAVE_WEIGHTS",
+        conflicts_with = "endpoint"
+    )]
     pub weights: Option<PathBuf>,
     /// Print the finished deliberation as one JSON object.
     #[arg(long)]
@@ -166,7 +176,12 @@ pub struct DemoArgs {
 #[derive(Clone, Debug, Args)]
 pub struct Connection {
     /// The host's gRPC address.
-    #[arg(long, value_name = "URL", env = "CONCLAVE_ADDR", default_value = "http://127.0.0.1:50056")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "CONCLAVE_ADDR",
+        default_value = "http://127.0.0.1:50056"
+    )]
     pub addr: String,
     /// Print JSON instead of text.
     #[arg(long)]
@@ -307,7 +322,9 @@ pub struct PluginCheckArgs {
 
 fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+        Some((key, value)) if !key.trim().is_empty() => {
+            Ok((key.trim().to_owned(), value.to_owned()))
+        }
         _ => Err("it must be KEY=VALUE".to_owned()),
     }
 }
@@ -325,7 +342,16 @@ mod tests {
 
     #[test]
     fn named_flags_outdo_set() {
-        let typed = ["conclave", "serve", "--model", "a", "--set", "inference.model=b", "--set", "log.level=off"];
+        let typed = [
+            "conclave",
+            "serve",
+            "--model",
+            "a",
+            "--set",
+            "inference.model=b",
+            "--set",
+            "log.level=off",
+        ];
         let Command::Serve(args) = Cli::try_parse_from(typed).unwrap().command else {
             unreachable!("it is serve");
         };
@@ -343,7 +369,11 @@ mod tests {
             &["conclave", "serve", "--json"],
             &["conclave", "demo", "--endpoint", "http://h"],
         ] {
-            assert_eq!(Cli::try_parse_from(typed).unwrap_err().exit_code(), 2, "{typed:?}");
+            assert_eq!(
+                Cli::try_parse_from(typed).unwrap_err().exit_code(),
+                2,
+                "{typed:?}"
+            );
         }
     }
 }

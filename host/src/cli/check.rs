@@ -51,7 +51,11 @@ pub(super) async fn check(
     for problem in findings.problems.iter().filter(|_| !args.json) {
         terminal.note(&format!("error: {problem}"));
     }
-    Ok(if findings.problems.is_empty() { Exit::Success } else { Exit::Failure })
+    Ok(if findings.problems.is_empty() {
+        Exit::Success
+    } else {
+        Exit::Failure
+    })
 }
 
 /// Comments, so that the whole output is a configuration file.
@@ -101,7 +105,10 @@ async fn plugins(config: &Config, findings: &mut Findings) -> anyhow::Result<()>
     });
     let engine = Arc::new(engine.context("cannot start the plugin engine")?);
     let store = PluginStore::open(scratch.path(), engine).context("cannot open a plugin store")?;
-    store.load_built_in().await.context("cannot load the built-in plugins")?;
+    store
+        .load_built_in()
+        .await
+        .context("cannot load the built-in plugins")?;
     if let Some(dir) = &config.plugins.dir
         && let Err(error) = store.load_dir(dir).await
     {
@@ -111,22 +118,35 @@ async fn plugins(config: &Config, findings: &mut Findings) -> anyhow::Result<()>
     }
     let policy = config.terms().policy;
     for (kind, key, choice) in [
-        (Kind::Strategy, "plugins.strategy_default", &policy.strategy_default),
-        (Kind::Scorer, "plugins.scorer_default", &policy.scorer_default),
+        (
+            Kind::Strategy,
+            "plugins.strategy_default",
+            &policy.strategy_default,
+        ),
+        (
+            Kind::Scorer,
+            "plugins.scorer_default",
+            &policy.scorer_default,
+        ),
     ] {
         if let Err(error) = store.resolve(kind, choice).await {
             findings.problems.push(format!("`{key}`: {error}"));
         }
     }
     let listed = store.list().into_iter();
-    findings.plugins = listed.map(|listed| listed.plugin.reference.to_string()).collect();
+    findings.plugins = listed
+        .map(|listed| listed.plugin.reference.to_string())
+        .collect();
     Ok(())
 }
 
 /// Whether files can be made in the directory, or it in the nearest one above it that exists.
 fn writable(dir: &Path) -> std::io::Result<()> {
     let absolute = std::path::absolute(dir)?;
-    let existing = absolute.ancestors().find(|dir| dir.exists()).unwrap_or(&absolute);
+    let existing = absolute
+        .ancestors()
+        .find(|dir| dir.exists())
+        .unwrap_or(&absolute);
     let probe: PathBuf = existing.join(format!(".conclave-check-{}", std::process::id()));
     std::fs::File::create_new(&probe)?;
     std::fs::remove_file(&probe)
@@ -139,12 +159,17 @@ mod tests {
 
     async fn checked(set: &[(&str, &str)], json: bool) -> (Exit, String, String) {
         let args = ServeArgs {
-            set: set.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            set: set
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
             json,
             ..ServeArgs::default()
         };
         let (mut terminal, out, err) = piped();
-        let exit = check(&args, &Environment::default(), &mut terminal).await.unwrap();
+        let exit = check(&args, &Environment::default(), &mut terminal)
+            .await
+            .unwrap();
         (exit, out.text(), err.text())
     }
 
@@ -152,11 +177,20 @@ mod tests {
     async fn a_sound_configuration_is_printed_as_one() {
         let dir = tempfile::tempdir().unwrap();
         let data_dir = dir.path().join("not/made/yet");
-        let set = [("server.data_dir", data_dir.to_str().unwrap()), ("inference.endpoint", "http://vllm:8000")];
+        let set = [
+            ("server.data_dir", data_dir.to_str().unwrap()),
+            ("inference.endpoint", "http://vllm:8000"),
+        ];
         let (exit, out, err) = checked(&set, false).await;
         assert_eq!((exit, err.as_str()), (Exit::Success, ""));
-        assert!(out.contains("endpoint = \"http://vllm:8000\"  # flag --set"), "{out}");
-        assert!(out.contains("# all checks passed") && out.contains("sample-vote@"), "{out}");
+        assert!(
+            out.contains("endpoint = \"http://vllm:8000\"  # flag --set"),
+            "{out}"
+        );
+        assert!(
+            out.contains("# all checks passed") && out.contains("sample-vote@"),
+            "{out}"
+        );
         assert!(toml::from_str::<toml::Table>(&out).is_ok(), "{out}");
         assert!(!data_dir.exists());
     }
@@ -174,9 +208,18 @@ mod tests {
         assert_eq!(exit, Exit::Failure);
         let report: serde_json::Value = serde_json::from_str(&out).unwrap();
         let problems = report["problems"].to_string();
-        for part in ["`/proc/conclave` is not writable", "broken.wasm", "did you mean `sample-vote`?"] {
+        for part in [
+            "`/proc/conclave` is not writable",
+            "broken.wasm",
+            "did you mean `sample-vote`?",
+        ] {
             assert!(problems.contains(part), "{part}: {problems}");
         }
-        assert!(report["notices"].to_string().contains("no model server is configured"), "{report}");
+        assert!(
+            report["notices"]
+                .to_string()
+                .contains("no model server is configured"),
+            "{report}"
+        );
     }
 }

@@ -26,10 +26,20 @@ pub(super) struct Client {
 impl Client {
     /// Connects to a host's gRPC address; `http://` may be left out.
     pub(super) async fn connect(addr: &str) -> anyhow::Result<Self> {
-        let url = if addr.contains("://") { addr.to_owned() } else { format!("http://{addr}") };
+        let url = if addr.contains("://") {
+            addr.to_owned()
+        } else {
+            format!("http://{addr}")
+        };
         let endpoint = Endpoint::from_shared(url.clone()).ok();
-        let endpoint = endpoint.filter(|endpoint| endpoint.uri().scheme_str() == Some("http") && endpoint.uri().host().is_some());
-        let endpoint = endpoint.ok_or_else(|| Usage(format!("--addr is `{addr}`, it must be like http://127.0.0.1:50056")))?;
+        let endpoint = endpoint.filter(|endpoint| {
+            endpoint.uri().scheme_str() == Some("http") && endpoint.uri().host().is_some()
+        });
+        let endpoint = endpoint.ok_or_else(|| {
+            Usage(format!(
+                "--addr is `{addr}`, it must be like http://127.0.0.1:50056"
+            ))
+        })?;
         let channel = endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
@@ -39,11 +49,16 @@ impl Client {
             .with_context(|| format!("no host answers at {url}; start one with `conclave serve`, or name it with --addr"))?;
         let inner = DeliberationsClient::new(channel);
         Ok(Self {
-            inner: inner.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX),
+            inner: inner
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX),
         })
     }
 
-    pub(super) async fn create(&mut self, request: pb::CreateDeliberationRequest) -> Result<pb::Deliberation, Refused> {
+    pub(super) async fn create(
+        &mut self,
+        request: pb::CreateDeliberationRequest,
+    ) -> Result<pb::Deliberation, Refused> {
         let answer = self.inner.create_deliberation(timed(request)).await?;
         Ok(answer.into_inner())
     }
@@ -54,16 +69,27 @@ impl Client {
         Ok(answer.into_inner())
     }
 
-    pub(super) async fn cancel(&mut self, uid: &str, reason: &str) -> Result<pb::Deliberation, Refused> {
+    pub(super) async fn cancel(
+        &mut self,
+        uid: &str,
+        reason: &str,
+    ) -> Result<pb::Deliberation, Refused> {
         let (name, reason) = (name_of(uid), reason.to_owned());
         let request = pb::CancelDeliberationRequest { name, reason };
         let answer = self.inner.cancel_deliberation(timed(request)).await?;
         Ok(answer.into_inner())
     }
 
-    pub(super) async fn watch(&mut self, uid: &str, after: i64) -> Result<Streaming<pb::DeliberationEvent>, Refused> {
+    pub(super) async fn watch(
+        &mut self,
+        uid: &str,
+        after: i64,
+    ) -> Result<Streaming<pb::DeliberationEvent>, Refused> {
         let (name, after_sequence) = (name_of(uid), after);
-        let request = pb::WatchDeliberationRequest { name, after_sequence };
+        let request = pb::WatchDeliberationRequest {
+            name,
+            after_sequence,
+        };
         Ok(self.inner.watch_deliberation(request).await?.into_inner())
     }
 }
@@ -89,7 +115,10 @@ mod tests {
     #[test]
     fn an_id_and_a_resource_name_are_both_understood() {
         assert_eq!(name_of("deliberation-1"), "deliberations/deliberation-1");
-        assert_eq!(name_of("deliberations/deliberation-1"), "deliberations/deliberation-1");
+        assert_eq!(
+            name_of("deliberations/deliberation-1"),
+            "deliberations/deliberation-1"
+        );
     }
 
     #[tokio::test]

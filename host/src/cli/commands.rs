@@ -47,9 +47,11 @@ pub(super) async fn conclude(
         show,
         interrupt: Interrupt::Cancels,
     };
-    let (ended, story) = Box::pin(watching.to_the_end()).await?;
+    let (ended, story) = Box::pin(watching.until_the_end()).await?;
     if ended == Ended::Left {
-        terminal.note(&format!("left; see what has become of it with: conclave get {uid}"));
+        terminal.note(&format!(
+            "left; see what has become of it with: conclave get {uid}"
+        ));
         return Ok(Exit::Interrupted);
     }
     if as_json {
@@ -87,7 +89,11 @@ fn request(args: &RunArgs) -> Result<pb::CreateDeliberationRequest, Usage> {
         ..pb::Task::default()
     };
     let strategy_params = params("--params", args.params.as_deref(), &args.param)?;
-    let scorer_params = params("--scorer-params", args.scorer_params.as_deref(), &args.scorer_param)?;
+    let scorer_params = params(
+        "--scorer-params",
+        args.scorer_params.as_deref(),
+        &args.scorer_param,
+    )?;
     let deliberation = pb::Deliberation {
         task: Some(task),
         endpoint: args.endpoint.clone().unwrap_or_default(),
@@ -112,7 +118,9 @@ fn selection(typed: Option<&str>, params_json: String) -> Option<pb::PluginSelec
     if typed.is_none() && params_json.is_empty() {
         return None;
     }
-    let (name, version) = typed.map_or(("", ""), |typed| typed.split_once('@').unwrap_or((typed, "")));
+    let (name, version) = typed.map_or(("", ""), |typed| {
+        typed.split_once('@').unwrap_or((typed, ""))
+    });
     Some(pb::PluginSelection {
         name: name.to_owned(),
         version: version.to_owned(),
@@ -150,10 +158,12 @@ pub(super) async fn watch(args: &WatchArgs, terminal: &mut Terminal) -> anyhow::
         show,
         interrupt: Interrupt::Leaves,
     };
-    let (ended, story) = Box::pin(watching.to_the_end()).await?;
+    let (ended, story) = Box::pin(watching.until_the_end()).await?;
     if ended == Ended::Left {
         let (id, after) = (&args.id, story.after);
-        terminal.note(&format!("the deliberation goes on; watch on with: conclave watch {id} --after {after}"));
+        terminal.note(&format!(
+            "the deliberation goes on; watch on with: conclave watch {id} --after {after}"
+        ));
         return Ok(Exit::Interrupted);
     }
     if live {
@@ -171,10 +181,18 @@ pub(super) async fn cancel(args: &CancelArgs, terminal: &mut Terminal) -> anyhow
         terminal.note("it had finished before, and stays as it was");
     }
     print(deliberation, args.connection.json, terminal)?;
-    Ok(if cancelled { Exit::Success } else { Exit::Failure })
+    Ok(if cancelled {
+        Exit::Success
+    } else {
+        Exit::Failure
+    })
 }
 
-fn print(deliberation: pb::Deliberation, as_json: bool, terminal: &mut Terminal) -> std::io::Result<()> {
+fn print(
+    deliberation: pb::Deliberation,
+    as_json: bool,
+    terminal: &mut Terminal,
+) -> std::io::Result<()> {
     if as_json {
         return terminal.print(&format!("{}\n", json::deliberation(&deliberation)));
     }
@@ -198,7 +216,10 @@ mod tests {
 
     fn typed(line: &[&str]) -> Result<pb::Deliberation, String> {
         let line = ["conclave", "run"].iter().chain(line);
-        match Cli::try_parse_from(line).map_err(|error| error.to_string())?.command {
+        match Cli::try_parse_from(line)
+            .map_err(|error| error.to_string())?
+            .command
+        {
             Command::Run(args) => {
                 let request = request(&args).map_err(|usage| usage.to_string())?;
                 request.deliberation.ok_or_else(String::new)
@@ -211,20 +232,50 @@ mod tests {
     fn what_is_not_typed_is_left_to_the_host() {
         let deliberation = typed(&["2+2?", "--agents", "2"]).unwrap();
         let task = deliberation.task.clone().unwrap();
-        assert_eq!(task.agents.iter().map(|agent| agent.id.as_str()).collect::<Vec<_>>(), ["agent-1", "agent-2"]);
-        assert_eq!((deliberation.strategy, deliberation.scorer, deliberation.timeout), (None, None, None));
-        assert_eq!((task.model.as_str(), deliberation.endpoint.as_str()), ("", ""));
+        assert_eq!(
+            task.agents
+                .iter()
+                .map(|agent| agent.id.as_str())
+                .collect::<Vec<_>>(),
+            ["agent-1", "agent-2"]
+        );
+        assert_eq!(
+            (
+                deliberation.strategy,
+                deliberation.scorer,
+                deliberation.timeout
+            ),
+            (None, None, None)
+        );
+        assert_eq!(
+            (task.model.as_str(), deliberation.endpoint.as_str()),
+            ("", "")
+        );
     }
 
     #[test]
     fn what_is_typed_stands_in_the_request() {
         let deliberation = typed(&[
-            "2+2?", "--strategy", "sample-vote@0.1.0", "--param", "samples=9", "--scorer-params", "{}",
-            "--timeout", "60", "--max-retries", "0", "--label", "team=a",
+            "2+2?",
+            "--strategy",
+            "sample-vote@0.1.0",
+            "--param",
+            "samples=9",
+            "--scorer-params",
+            "{}",
+            "--timeout",
+            "60",
+            "--max-retries",
+            "0",
+            "--label",
+            "team=a",
         ]);
         let deliberation = deliberation.unwrap();
         let strategy = deliberation.strategy.unwrap();
-        assert_eq!((strategy.name.as_str(), strategy.version.as_str()), ("sample-vote", "0.1.0"));
+        assert_eq!(
+            (strategy.name.as_str(), strategy.version.as_str()),
+            ("sample-vote", "0.1.0")
+        );
         assert_eq!(strategy.params_json, r#"{"samples":9}"#);
         assert_eq!(deliberation.scorer.unwrap().name, "");
         assert_eq!(deliberation.timeout.unwrap().seconds, 60);

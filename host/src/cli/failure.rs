@@ -24,14 +24,19 @@ impl Refused {
     pub(super) fn may_come_back(&self) -> bool {
         match self.code {
             tonic::Code::Unavailable => true,
-            tonic::Code::Unknown | tonic::Code::Internal | tonic::Code::Cancelled => self.reason.is_none(),
+            tonic::Code::Unknown | tonic::Code::Internal | tonic::Code::Cancelled => {
+                self.reason.is_none()
+            }
             _ => false,
         }
     }
 
     /// For programs.
     pub(super) fn to_json(&self) -> Value {
-        let violations = self.violations.iter().map(|(field, rule)| json!({ "field": field, "rule": rule }));
+        let violations = self
+            .violations
+            .iter()
+            .map(|(field, rule)| json!({ "field": field, "rule": rule }));
         json!({
             "code": code_name(self.code),
             "reason": self.reason,
@@ -45,14 +50,21 @@ impl Refused {
 impl From<Status> for Refused {
     fn from(status: Status) -> Self {
         let details = status.get_error_details();
-        let violations = details.bad_request().map(|request| request.field_violations.as_slice());
+        let violations = details
+            .bad_request()
+            .map(|request| request.field_violations.as_slice());
         let violations = violations.unwrap_or_default().iter();
         Self {
             code: status.code(),
             message: clean(status.message()),
             reason: details.error_info().map(|info| clean(&info.reason)),
-            violations: violations.map(|one| (clean(&one.field), clean(&one.description))).collect(),
-            retry_after_ms: details.retry_info().and_then(|info| info.retry_delay).map(|delay| delay.as_millis()),
+            violations: violations
+                .map(|one| (clean(&one.field), clean(&one.description)))
+                .collect(),
+            retry_after_ms: details
+                .retry_info()
+                .and_then(|info| info.retry_delay)
+                .map(|delay| delay.as_millis()),
         }
     }
 }
@@ -113,7 +125,9 @@ pub(super) fn describe(error: &anyhow::Error, as_json: bool) -> String {
     if !as_json {
         return format!("error: {error:#}");
     }
-    let refused = error.chain().find_map(|cause| cause.downcast_ref::<Refused>());
+    let refused = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<Refused>());
     let mut details = refused.map_or_else(|| json!({}), Refused::to_json);
     details["message"] = json!(format!("{error:#}"));
     json!({ "error": details }).to_string()
@@ -137,9 +151,14 @@ mod tests {
 
     fn invalid() -> Refused {
         let mut details = ErrorDetails::new();
-        details.set_error_info("INVALID_REQUEST", "conclave", std::collections::HashMap::<String, String>::new());
+        details.set_error_info(
+            "INVALID_REQUEST",
+            "conclave",
+            std::collections::HashMap::<String, String>::new(),
+        );
         details.add_bad_request_violation("task.description", "must not be empty");
-        details.add_bad_request_violation("timeout", "is 0 s, it must be above 0 and at most 1800 s");
+        details
+            .add_bad_request_violation("timeout", "is 0 s, it must be above 0 and at most 1800 s");
         Status::with_error_details(Code::InvalidArgument, "the request is invalid", details).into()
     }
 
@@ -162,8 +181,12 @@ mod tests {
 
     #[test]
     fn errors_have_their_causes_in_text_and_in_json() {
-        let error = Err::<(), _>(invalid()).context("cannot submit").unwrap_err();
-        assert!(describe(&error, false).starts_with("error: cannot submit: the request breaks rules"));
+        let error = Err::<(), _>(invalid())
+            .context("cannot submit")
+            .unwrap_err();
+        assert!(
+            describe(&error, false).starts_with("error: cannot submit: the request breaks rules")
+        );
         let json: Value = serde_json::from_str(&describe(&error, true)).unwrap();
         assert_eq!(json["error"]["code"], "INVALID_ARGUMENT");
         assert_eq!(json["error"]["violations"][1]["field"], "timeout");

@@ -36,9 +36,10 @@ pub(super) fn deliberation(one: &pb::Deliberation) -> Value {
 /// An event; `type` is the name of its field in the .proto file.
 pub(super) fn event(event: &pb::DeliberationEvent) -> Value {
     let (name, body) = match &event.event {
-        Some(Event::Accepted(one)) => {
-            ("accepted", json!({ "deliberation": one.deliberation.as_ref().map(deliberation) }))
-        }
+        Some(Event::Accepted(one)) => (
+            "accepted",
+            json!({ "deliberation": one.deliberation.as_ref().map(deliberation) }),
+        ),
         Some(Event::GenerationStarted(one)) => (
             "generation_started",
             json!({
@@ -47,11 +48,17 @@ pub(super) fn event(event: &pb::DeliberationEvent) -> Value {
                 "retry_cause": one.retry_cause.as_ref().map(generation_failure),
             }),
         ),
-        Some(Event::Tokens(one)) => ("tokens", json!({ "job": one.job, "attempt": one.attempt, "text": one.text })),
+        Some(Event::Tokens(one)) => (
+            "tokens",
+            json!({ "job": one.job, "attempt": one.attempt, "text": one.text }),
+        ),
         Some(Event::GenerationFinished(one)) => ("generation_finished", generation_finished(one)),
         Some(Event::CandidatesProposed(one)) => {
             let candidates: Vec<_> = one.candidates.iter().map(candidate).collect();
-            ("candidates_proposed", json!({ "call": one.call, "candidates": candidates }))
+            (
+                "candidates_proposed",
+                json!({ "call": one.call, "candidates": candidates }),
+            )
         }
         Some(Event::CandidatesScored(one)) => (
             "candidates_scored",
@@ -62,7 +69,8 @@ pub(super) fn event(event: &pb::DeliberationEvent) -> Value {
         ),
         Some(Event::Progress(one)) => {
             // The payload is JSON already, but a plugin's: it may be damaged.
-            let payload = serde_json::from_str(&one.payload_json).unwrap_or_else(|_| json!(one.payload_json));
+            let payload =
+                serde_json::from_str(&one.payload_json).unwrap_or_else(|_| json!(one.payload_json));
             ("progress", json!({ "kind": one.kind, "payload": payload }))
         }
         Some(Event::CancelRequested(one)) => ("cancel_requested", json!({ "reason": one.reason })),
@@ -75,7 +83,10 @@ pub(super) fn event(event: &pb::DeliberationEvent) -> Value {
     if event.sequence != 0 {
         all.insert("sequence".to_owned(), json!(event.sequence));
     }
-    all.insert("time".to_owned(), json!(event.time.map(|time| time.to_string())));
+    all.insert(
+        "time".to_owned(),
+        json!(event.time.map(|time| time.to_string())),
+    );
     all.extend(body.as_object().cloned().unwrap_or_default());
     compact(Value::Object(all))
 }
@@ -131,7 +142,9 @@ fn task(one: &pb::Task) -> Value {
 
 fn plugin(one: &pb::PluginSelection) -> Value {
     let params: Option<Value> = serde_json::from_str(&one.params_json).ok();
-    compact(json!({ "name": one.name, "version": one.version, "digest": one.digest, "params": params }))
+    compact(
+        json!({ "name": one.name, "version": one.version, "digest": one.digest, "params": params }),
+    )
 }
 
 fn outcome(one: &pb::Outcome) -> Value {

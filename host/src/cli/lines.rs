@@ -14,21 +14,28 @@ pub(super) fn line(story: &Story, event: &pb::DeliberationEvent) -> Option<Strin
         Event::Accepted(_) => accepted(&story.deliberation),
         Event::GenerationStarted(started) => generation_started(started),
         Event::GenerationFinished(finished) => generation_finished(story, finished),
-        Event::CandidatesProposed(proposed) => format!("scoring {}", candidates(proposed.candidates.len())),
+        Event::CandidatesProposed(proposed) => {
+            format!("scoring {}", candidates(proposed.candidates.len()))
+        }
         Event::CandidatesScored(scored) => match &scored.failure {
             Some(failure) => format!("scoring failed: {}", one_line(&failure.message, 200)),
             None => format!("scored {}", scores(&story.scores)),
         },
         Event::Progress(progress) => progress_line(progress),
         Event::CancelRequested(request) => with_reason("cancel requested", &request.reason),
-        Event::Paused(_) => "paused: the host stopped, the deliberation goes on when it starts again".to_owned(),
+        Event::Paused(_) => {
+            "paused: the host stopped, the deliberation goes on when it starts again".to_owned()
+        }
         Event::Finished(finished) => finished_line(finished),
     };
     Some(format!("{:>7.1} s  {what}", seconds(story.now_ms)))
 }
 
 fn accepted(deliberation: &pb::Deliberation) -> String {
-    let agents = deliberation.task.as_ref().map_or(0, |task| task.agents.len());
+    let agents = deliberation
+        .task
+        .as_ref()
+        .map_or(0, |task| task.agents.len());
     let noun = if agents == 1 { "agent" } else { "agents" };
     format!(
         "accepted {}: {}, scored by {}, {agents} {noun}",
@@ -55,8 +62,13 @@ fn generation_finished(story: &Story, finished: &pb::GenerationFinished) -> Stri
     let who = who(&finished.agent_id, finished.job);
     match &finished.result {
         Some(generation_finished::Result::Generation(generation)) => {
-            let started_ms = story.generations.get(&finished.job).map(|one| one.started_ms);
-            let took = story.now_ms.saturating_sub(started_ms.unwrap_or(story.now_ms));
+            let started_ms = story
+                .generations
+                .get(&finished.job)
+                .map(|one| one.started_ms);
+            let took = story
+                .now_ms
+                .saturating_sub(started_ms.unwrap_or(story.now_ms));
             format!(
                 "{who} answered with {} tokens in {:.1} s: {}",
                 generation.completion_tokens,
@@ -89,7 +101,11 @@ fn finished_line(finished: &pb::Finished) -> String {
         State::Completed => "completed".to_owned(),
         State::Cancelled => with_reason("cancelled", &finished.cancel_reason),
         _ => match &finished.failure {
-            Some(failure) => format!("failed ({}): {}", failure.reason, one_line(&failure.message, 300)),
+            Some(failure) => format!(
+                "failed ({}): {}",
+                failure.reason,
+                one_line(&failure.message, 300)
+            ),
             None => "failed".to_owned(),
         },
     }
@@ -110,18 +126,31 @@ fn who(agent: &str, job: i32) -> String {
 }
 
 fn candidates(count: usize) -> String {
-    format!("{count} {}", if count == 1 { "candidate" } else { "candidates" })
+    format!(
+        "{count} {}",
+        if count == 1 {
+            "candidate"
+        } else {
+            "candidates"
+        }
+    )
 }
 
 /// `yes 3, no 1`
 pub(super) fn tally(votes: &[(String, u64)]) -> String {
-    let votes = votes.iter().take(6).map(|(answer, votes)| format!("{} {votes}", one_line(answer, 24)));
+    let votes = votes
+        .iter()
+        .take(6)
+        .map(|(answer, votes)| format!("{} {votes}", one_line(answer, 24)));
     votes.collect::<Vec<_>>().join(", ")
 }
 
 /// `a 0.75, b 0.25`
 pub(super) fn scores(scores: &[(String, f64)]) -> String {
-    let scores = scores.iter().take(8).map(|(agent, score)| format!("{} {score:.2}", one_line(agent, 24)));
+    let scores = scores
+        .iter()
+        .take(8)
+        .map(|(agent, score)| format!("{} {score:.2}", one_line(agent, 24)));
     scores.collect::<Vec<_>>().join(", ")
 }
 

@@ -23,7 +23,8 @@ pub(super) struct LiveView {
 impl LiveView {
     pub(super) fn new() -> Self {
         let lines = MultiProgress::new();
-        let header = lines.add(ProgressBar::new_spinner().with_style(style("{spinner} {elapsed:>4} {wide_msg}")));
+        let header = lines
+            .add(ProgressBar::new_spinner().with_style(style("{spinner} {elapsed:>4} {wide_msg}")));
         header.enable_steady_tick(Duration::from_millis(120));
         let footer = lines.add(ProgressBar::new_spinner().with_style(style("       {wide_msg}")));
         Self {
@@ -39,7 +40,8 @@ impl LiveView {
         self.header.set_message(headline(story));
         for agent in story.agents().iter().take(AGENT_LINES_MAX) {
             if !self.agents.contains_key(&agent.id) {
-                let line = ProgressBar::new_spinner().with_style(style("       {prefix:.bold} {wide_msg}"));
+                let line = ProgressBar::new_spinner()
+                    .with_style(style("       {prefix:.bold} {wide_msg}"));
                 let line = self.lines.insert_before(&self.footer, line);
                 line.set_prefix(format!("{:<12}", one_line(&agent.id, 24)));
                 self.agents.insert(agent.id.clone(), line);
@@ -70,7 +72,10 @@ fn style(template: &str) -> ProgressStyle {
 
 fn headline(story: &Story) -> String {
     let deliberation = &story.deliberation;
-    let question = deliberation.task.as_ref().map_or("", |task| &task.description);
+    let question = deliberation
+        .task
+        .as_ref()
+        .map_or("", |task| &task.description);
     let state = if story.paused {
         "paused"
     } else if story.is_finished() {
@@ -78,31 +83,57 @@ fn headline(story: &Story) -> String {
     } else {
         "running"
     };
-    format!("{state}  {}  {}", plugin(deliberation.strategy.as_ref()), one_line(question, 120))
+    format!(
+        "{state}  {}  {}",
+        plugin(deliberation.strategy.as_ref()),
+        one_line(question, 120)
+    )
 }
 
 /// What an agent does now, and else what it did last.
 fn agent_line(story: &Story, agent: &str) -> String {
-    let of_agent = || story.generations.iter().filter(|(_, one)| one.agent == agent);
-    let running = of_agent().filter(|(_, one)| one.progress == Progress::Running).last();
-    let Some((job, one)) = running.or_else(|| of_agent().last()) else {
+    let of_agent = || {
+        story
+            .generations
+            .iter()
+            .filter(|(_, one)| one.agent == agent)
+    };
+    let running = of_agent().rfind(|(_, one)| one.progress == Progress::Running);
+    let Some((job, one)) = running.or_else(|| of_agent().next_back()) else {
         return "waiting".to_owned();
     };
-    let answered = of_agent().filter(|(_, one)| one.progress == Progress::Completed).count();
-    let before = if answered > 1 { format!("{answered} answers, ") } else { String::new() };
+    let answered = of_agent()
+        .filter(|(_, one)| one.progress == Progress::Completed)
+        .count();
+    let before = if answered > 1 {
+        format!("{answered} answers, ")
+    } else {
+        String::new()
+    };
     format!("{before}{}", generation_line(*job, one))
 }
 
 fn generation_line(job: i32, one: &Generation) -> String {
     let tokens = one.tokens;
-    let attempt = if one.attempt > 1 { format!(" attempt {}", one.attempt) } else { String::new() };
+    let attempt = if one.attempt > 1 {
+        format!(" attempt {}", one.attempt)
+    } else {
+        String::new()
+    };
     match &one.progress {
         Progress::Running => {
             let tail: String = one.text.chars().rev().take(160).collect();
             let tail: String = tail.chars().rev().collect();
-            format!("#{job} {}{attempt}  {tokens:>4} tokens  {}", one_line(&one.phase, 16), tail_of(&tail, 60))
+            format!(
+                "#{job} {}{attempt}  {tokens:>4} tokens  {}",
+                one_line(&one.phase, 16),
+                tail_of(&tail, 60)
+            )
         }
-        Progress::Completed => format!("#{job} answered  {tokens} tokens  {}", one_line(&one.text, 60)),
+        Progress::Completed => format!(
+            "#{job} answered  {tokens} tokens  {}",
+            one_line(&one.text, 60)
+        ),
         Progress::Cancelled => format!("#{job} cancelled after {tokens} tokens"),
         Progress::Failed(why) => format!("#{job} failed: {}", one_line(why, 80)),
     }

@@ -30,8 +30,8 @@ use crate::config::Environment;
 use crate::grpc::pb::conclave::v1 as pb;
 
 pub use args::{
-    CancelArgs, Cli, Command, Connection, DemoArgs, GetArgs, PluginCheckArgs, PluginCommand, RunArgs, ServeArgs,
-    WatchArgs,
+    CancelArgs, Cli, Command, Connection, DemoArgs, GetArgs, PluginCheckArgs, PluginCommand,
+    RunArgs, ServeArgs, WatchArgs,
 };
 use terminal::Terminal;
 
@@ -65,7 +65,9 @@ pub async fn run(command: Command, environment: &Environment) -> ExitCode {
         Command::Get(args) => commands::get(args, &mut terminal).await,
         Command::Watch(args) => Box::pin(commands::watch(args, &mut terminal)).await,
         Command::Cancel(args) => commands::cancel(args, &mut terminal).await,
-        Command::Plugin(PluginCommand::Check(args)) => plugin::check(args, environment, &mut terminal).await,
+        Command::Plugin(PluginCommand::Check(args)) => {
+            plugin::check(args, environment, &mut terminal).await
+        }
     };
     match done {
         Ok(exit) => exit.into(),

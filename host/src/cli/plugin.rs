@@ -17,7 +17,8 @@ pub(super) async fn check(
     terminal: &mut Terminal,
 ) -> anyhow::Result<Exit> {
     let path = args.file.display();
-    let bytes = std::fs::read(&args.file).map_err(|error| Usage(format!("cannot read `{path}`: {error}")))?;
+    let bytes = std::fs::read(&args.file)
+        .map_err(|error| Usage(format!("cannot read `{path}`: {error}")))?;
     let sources = Sources {
         file: args.config.clone(),
         environment: environment.clone(),
@@ -31,8 +32,15 @@ pub(super) async fn check(
         cache_dir: None,
         ..loaded.config.engine()
     });
-    let verdict = engine.context("cannot start the plugin engine")?.check(bytes).await;
-    let exit = if verdict.is_ok() { Exit::Success } else { Exit::Failure };
+    let verdict = engine
+        .context("cannot start the plugin engine")?
+        .check(bytes)
+        .await;
+    let exit = if verdict.is_ok() {
+        Exit::Success
+    } else {
+        Exit::Failure
+    };
     let shown = if args.json {
         format!("{}\n", as_json(&verdict))
     } else {
@@ -52,8 +60,14 @@ fn as_text(path: &str, verdict: &Result<Checked, Refusal>) -> String {
             digest = plugin.reference.digest,
         ),
         Err(refusal) => {
-            let reasons = refusal.reasons.iter().map(|reason| format!("  - {}\n", clean(reason)));
-            format!("{path} cannot be a plugin:\n{}", reasons.collect::<String>())
+            let reasons = refusal
+                .reasons
+                .iter()
+                .map(|reason| format!("  - {}\n", clean(reason)));
+            format!(
+                "{path} cannot be a plugin:\n{}",
+                reasons.collect::<String>()
+            )
         }
     }
 }
@@ -85,9 +99,15 @@ mod tests {
         let file = dir.path().join("module.wasm");
         std::fs::write(&file, wat::parse_str("(module)").unwrap()).unwrap();
         for json in [false, true] {
-            let args = PluginCheckArgs { file: file.clone(), config: None, json };
+            let args = PluginCheckArgs {
+                file: file.clone(),
+                config: None,
+                json,
+            };
             let (mut terminal, out, _) = piped();
-            let exit = check(&args, &Environment::default(), &mut terminal).await.unwrap();
+            let exit = check(&args, &Environment::default(), &mut terminal)
+                .await
+                .unwrap();
             assert_eq!(exit, Exit::Failure);
             let out = out.text();
             let listed = if json {
@@ -104,9 +124,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_that_cannot_be_read_is_wrong_usage() {
-        let args = PluginCheckArgs { file: "/no/such.wasm".into(), config: None, json: false };
+        let args = PluginCheckArgs {
+            file: "/no/such.wasm".into(),
+            config: None,
+            json: false,
+        };
         let (mut terminal, ..) = piped();
-        let error = check(&args, &Environment::default(), &mut terminal).await.unwrap_err();
+        let error = check(&args, &Environment::default(), &mut terminal)
+            .await
+            .unwrap_err();
         assert!(error.downcast_ref::<Usage>().is_some(), "{error:#}");
     }
 }

@@ -13,9 +13,15 @@ pub(super) fn report(story: &Story, style: Style) -> String {
     let mut text = String::new();
     let mut field = |name: &str, value: &str| {
         let name = style.dim(&format!("{name:<10}"));
-        text.push_str(&format!("{name} {}\n", value.replace('\n', "\n           ")));
+        text.push_str(&format!(
+            "{name} {}\n",
+            value.replace('\n', "\n           ")
+        ));
     };
-    let question = deliberation.task.as_ref().map_or("", |task| &task.description);
+    let question = deliberation
+        .task
+        .as_ref()
+        .map_or("", |task| &task.description);
     field("Question", &style.bold(&clean(question)));
     field("Id", &deliberation.uid);
     match deliberation.state() {
@@ -32,13 +38,21 @@ pub(super) fn report(story: &Story, style: Style) -> String {
         }
         State::Cancelled => {
             let reason = &deliberation.cancel_reason;
-            let reason = if reason.is_empty() { "no reason was given" } else { reason };
+            let reason = if reason.is_empty() {
+                "no reason was given"
+            } else {
+                reason
+            };
             field("Cancelled", &clean(reason));
         }
         State::Running | State::Unspecified => field("State", "running"),
     }
-    let plugins = [&deliberation.strategy, &deliberation.scorer].map(|selection| plugin(selection.as_ref()));
-    field("Plugins", &format!("{}, scored by {}", plugins[0], plugins[1]));
+    let plugins =
+        [&deliberation.strategy, &deliberation.scorer].map(|selection| plugin(selection.as_ref()));
+    field(
+        "Plugins",
+        &format!("{}, scored by {}", plugins[0], plugins[1]),
+    );
     field("Tokens", &tokens(deliberation));
     if let Some(degraded) = degraded(deliberation) {
         field("Agents", &style.red(&degraded));
@@ -60,9 +74,15 @@ pub(super) fn report(story: &Story, style: Style) -> String {
 
 /// What the strategy extracted, or else the winner's whole text.
 fn answer(outcome: &pb::Outcome) -> String {
-    let winner = outcome.ranked.first().and_then(|ranked| ranked.candidate.as_ref());
+    let winner = outcome
+        .ranked
+        .first()
+        .and_then(|ranked| ranked.candidate.as_ref());
     let whole = winner.map_or("", |candidate| &candidate.content);
-    let extracted = outcome.metadata.get("answer").filter(|answer| !answer.is_empty());
+    let extracted = outcome
+        .metadata
+        .get("answer")
+        .filter(|answer| !answer.is_empty());
     clean(extracted.map_or(whole, String::as_str).trim())
 }
 
@@ -76,10 +96,19 @@ fn tokens(deliberation: &pb::Deliberation) -> String {
         usage.completion_tokens
     );
     if usage.wasted_tokens > 0 {
-        text.push_str(&format!(", {} wasted in aborted generations", usage.wasted_tokens));
+        text.push_str(&format!(
+            ", {} wasted in aborted generations",
+            usage.wasted_tokens
+        ));
     }
-    if let Some((saved, used, planned)) = deliberation.outcome.as_ref().and_then(|outcome| saved(outcome, &usage)) {
-        text.push_str(&format!("; about {saved} saved by stopping after {used} of {planned} samples"));
+    if let Some((saved, used, planned)) = deliberation
+        .outcome
+        .as_ref()
+        .and_then(|outcome| saved(outcome, &usage))
+    {
+        text.push_str(&format!(
+            "; about {saved} saved by stopping after {used} of {planned} samples"
+        ));
     }
     text
 }
@@ -111,12 +140,22 @@ fn degraded(deliberation: &pb::Deliberation) -> Option<String> {
 
 fn candidates(outcome: &pb::Outcome, style: Style) -> String {
     let agent = |ranked: &pb::RankedCandidate| {
-        ranked.candidate.as_ref().map_or_else(String::new, |one| one_line(&one.agent_id, 24))
+        ranked
+            .candidate
+            .as_ref()
+            .map_or_else(String::new, |one| one_line(&one.agent_id, 24))
     };
-    let agent_width = outcome.ranked.iter().map(|ranked| agent(ranked).chars().count()).max();
+    let agent_width = outcome
+        .ranked
+        .iter()
+        .map(|ranked| agent(ranked).chars().count())
+        .max();
     let agent_width = agent_width.unwrap_or_default().max("agent".len());
     let room = style.width.saturating_sub(agent_width + 26).max(20);
-    let header = format!("  {:>3}  {:agent_width$}  {:>5}  {:>5}  candidate", "#", "agent", "score", "votes");
+    let header = format!(
+        "  {:>3}  {:agent_width$}  {:>5}  {:>5}  candidate",
+        "#", "agent", "score", "votes"
+    );
     let mut table = format!("{}\n", style.dim(&header));
     for (at, ranked) in outcome.ranked.iter().enumerate() {
         let candidate = ranked.candidate.clone().unwrap_or_default();

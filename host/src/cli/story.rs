@@ -65,11 +65,17 @@ impl Story {
     }
 
     pub(super) fn is_finished(&self) -> bool {
-        !matches!(self.deliberation.state(), State::Running | State::Unspecified)
+        !matches!(
+            self.deliberation.state(),
+            State::Running | State::Unspecified
+        )
     }
 
     pub(super) fn agents(&self) -> &[pb::Agent] {
-        self.deliberation.task.as_ref().map_or(&[], |task| &task.agents)
+        self.deliberation
+            .task
+            .as_ref()
+            .map_or(&[], |task| &task.agents)
     }
 
     /// Takes an event in.
@@ -142,7 +148,10 @@ impl Story {
             Some(generation_finished::Result::Failure(failure)) => {
                 generation.progress = Progress::Failed(failure.message.clone());
             }
-            None => generation.progress = Progress::Failed("it ended in a way that this build does not know".to_owned()),
+            None => {
+                generation.progress =
+                    Progress::Failed("it ended in a way that this build does not know".to_owned())
+            }
         }
     }
 
@@ -159,7 +168,9 @@ impl Story {
         deliberation.set_state(finished.state());
         deliberation.outcome.clone_from(&finished.outcome);
         deliberation.failure.clone_from(&finished.failure);
-        deliberation.cancel_reason.clone_from(&finished.cancel_reason);
+        deliberation
+            .cancel_reason
+            .clone_from(&finished.cancel_reason);
         deliberation.usage = finished.usage;
         deliberation.end_time = time;
         deliberation.sequence = self.after;
@@ -176,7 +187,11 @@ impl Story {
     }
 
     fn since_acceptance(&self, time: &Timestamp) -> u64 {
-        let start = self.deliberation.create_time.as_ref().map_or_else(|| unix_ms(time), unix_ms);
+        let start = self
+            .deliberation
+            .create_time
+            .as_ref()
+            .map_or_else(|| unix_ms(time), unix_ms);
         u64::try_from(unix_ms(time) - start).unwrap_or_default()
     }
 
@@ -201,7 +216,9 @@ fn graded(ranked: &pb::RankedCandidate) -> Option<(String, f64)> {
 pub(super) fn votes(json: &str) -> Option<Vec<(String, u64)>> {
     let payload: Value = serde_json::from_str(json).ok()?;
     let answers = payload.get("answers").unwrap_or(&payload).as_object()?;
-    let votes = answers.iter().map(|(answer, votes)| Some((answer.clone(), votes.as_u64()?)));
+    let votes = answers
+        .iter()
+        .map(|(answer, votes)| Some((answer.clone(), votes.as_u64()?)));
     let mut votes = votes.collect::<Option<Vec<_>>>()?;
     votes.sort_by(|(one, a), (other, b)| b.cmp(a).then_with(|| one.cmp(other)));
     Some(votes)

@@ -27,7 +27,10 @@ fn deliberation() -> pb::Deliberation {
         version: "0.1.0".into(),
         ..pb::PluginSelection::default()
     };
-    let agents = ["ada", "bob", "cy"].map(|id| pb::Agent { id: id.into(), ..pb::Agent::default() });
+    let agents = ["ada", "bob", "cy"].map(|id| pb::Agent {
+        id: id.into(),
+        ..pb::Agent::default()
+    });
     pb::Deliberation {
         name: "deliberations/deliberation-1".into(),
         uid: "deliberation-1".into(),
@@ -61,7 +64,11 @@ fn started(job: i32, agent: &str, attempt: i32) -> Event {
 }
 
 fn tokens(job: i32, attempt: i32, text: &str) -> Event {
-    Event::Tokens(pb::Tokens { job, attempt, text: text.into() })
+    Event::Tokens(pb::Tokens {
+        job,
+        attempt,
+        text: text.into(),
+    })
 }
 
 fn answered(job: i32, agent: &str, text: &str) -> Event {
@@ -82,10 +89,12 @@ fn ended(job: i32, agent: &str, kind: &str, message: &str) -> Event {
     Event::GenerationFinished(pb::GenerationFinished {
         job,
         agent_id: agent.into(),
-        result: Some(generation_finished::Result::Failure(pb::GenerationFailure {
-            kind: kind.into(),
-            message: message.into(),
-        })),
+        result: Some(generation_finished::Result::Failure(
+            pb::GenerationFailure {
+                kind: kind.into(),
+                message: message.into(),
+            },
+        )),
     })
 }
 
@@ -97,19 +106,34 @@ fn ranked(agent: &str, content: &str, value: f64, jobs: &[i32]) -> pb::RankedCan
             jobs: jobs.to_vec(),
             ..pb::Candidate::default()
         }),
-        score: Some(pb::Score { value, ..pb::Score::default() }),
+        score: Some(pb::Score {
+            value,
+            ..pb::Score::default()
+        }),
     }
 }
 
 fn outcome() -> pb::Outcome {
-    let facts = [("answer", "yes"), ("samples_planned", "9"), ("samples_used", "2"), ("votes", r#"{"yes":2}"#)];
+    let facts = [
+        ("answer", "yes"),
+        ("samples_planned", "9"),
+        ("samples_used", "2"),
+        ("votes", r#"{"yes":2}"#),
+    ];
     pb::Outcome {
-        ranked: vec![ranked("ada", "Yes,\nit is.", 1.0, &[1]), ranked("bob", "yes", 1.0, &[2])],
+        ranked: vec![
+            ranked("ada", "Yes,\nit is.", 1.0, &[1]),
+            ranked("bob", "yes", 1.0, &[2]),
+        ],
         reasoning: "`yes` has 2 of 2 votes".into(),
         rounds: 1,
         stopped_early: true,
         metadata: facts.map(|(key, value)| (key.into(), value.into())).into(),
-        completeness: Some(pb::Completeness { agents: 3, agents_completed: 2, agents_failed: 0 }),
+        completeness: Some(pb::Completeness {
+            agents: 3,
+            agents_completed: 2,
+            agents_failed: 0,
+        }),
     }
 }
 
@@ -131,9 +155,20 @@ fn finished() -> pb::Finished {
 }
 
 fn events() -> Vec<pb::DeliberationEvent> {
-    let vote = |payload: &str| Event::Progress(pb::Progress { kind: "vote".into(), payload_json: payload.into() });
+    let vote = |payload: &str| {
+        Event::Progress(pb::Progress {
+            kind: "vote".into(),
+            payload_json: payload.into(),
+        })
+    };
     let all = [
-        (1, 0, Event::Accepted(pb::Accepted { deliberation: Some(deliberation()) })),
+        (
+            1,
+            0,
+            Event::Accepted(pb::Accepted {
+                deliberation: Some(deliberation()),
+            }),
+        ),
         (3, 100, started(1, "ada", 1)),
         (5, 110, started(2, "bob", 1)),
         (7, 120, started(3, "cy", 1)),
@@ -143,13 +178,38 @@ fn events() -> Vec<pb::DeliberationEvent> {
         (9, 1_100, answered(1, "ada", "Yes,\nit is.")),
         (11, 1_110, vote(r#"{"answers":{"yes":1},"samples":1}"#)),
         (12, 2_000, answered(2, "bob", "yes")),
-        (14, 2_010, vote(r#"{"answers":{"no":0,"yes":2},"samples":2}"#)),
+        (
+            14,
+            2_010,
+            vote(r#"{"answers":{"no":0,"yes":2},"samples":2}"#),
+        ),
         (16, 2_020, ended(3, "cy", "cancelled", "cancelled")),
-        (17, 2_030, Event::CandidatesProposed(pb::CandidatesProposed { call: 1, candidates: vec![pb::Candidate::default(); 2] })),
-        (18, 2_040, Event::CandidatesScored(pb::CandidatesScored { call: 1, scored: outcome().ranked, failure: None })),
+        (
+            17,
+            2_030,
+            Event::CandidatesProposed(pb::CandidatesProposed {
+                call: 1,
+                candidates: vec![pb::Candidate::default(); 2],
+            }),
+        ),
+        (
+            18,
+            2_040,
+            Event::CandidatesScored(pb::CandidatesScored {
+                call: 1,
+                scored: outcome().ranked,
+                failure: None,
+            }),
+        ),
         (20, 2_050, Event::Finished(finished())),
     ];
-    all.into_iter().map(|(sequence, ms, event)| pb::DeliberationEvent { sequence, time: Some(at(ms)), event: Some(event) }).collect()
+    all.into_iter()
+        .map(|(sequence, ms, event)| pb::DeliberationEvent {
+            sequence,
+            time: Some(at(ms)),
+            event: Some(event),
+        })
+        .collect()
 }
 
 fn told(events: &[pb::DeliberationEvent]) -> Story {
@@ -167,7 +227,10 @@ fn every_event_but_tokens_is_one_line() {
         lines::line(&story, event)
     });
     let shown: Vec<_> = shown.collect();
-    assert!(shown.iter().all(|line| !line.contains(['\n', '\u{1b}'])), "{shown:?}");
+    assert!(
+        shown.iter().all(|line| !line.contains(['\n', '\u{1b}'])),
+        "{shown:?}"
+    );
     insta::assert_snapshot!(shown.join("\n"));
 }
 
@@ -175,16 +238,42 @@ fn every_event_but_tokens_is_one_line() {
 fn ends_and_failures_have_lines_of_their_own() {
     let story = Story::of(deliberation());
     let line = |event| {
-        let event = pb::DeliberationEvent { event: Some(event), ..pb::DeliberationEvent::default() };
+        let event = pb::DeliberationEvent {
+            event: Some(event),
+            ..pb::DeliberationEvent::default()
+        };
         lines::line(&story, &event).unwrap()
     };
-    assert_eq!(line(ended(4, "", "rejected", "too long")), "    0.0 s  #4 failed: too long");
-    let failure = pb::Failure { reason: "DEADLINE_EXCEEDED".into(), message: "too late".into() };
-    let failed = pb::Finished { state: State::Failed.into(), failure: Some(failure), ..pb::Finished::default() };
-    assert_eq!(line(Event::Finished(failed)), "    0.0 s  failed (DEADLINE_EXCEEDED): too late");
-    let cancelled = pb::Finished { state: State::Cancelled.into(), cancel_reason: "a typo".into(), ..pb::Finished::default() };
-    assert_eq!(line(Event::Finished(cancelled)), "    0.0 s  cancelled: a typo");
-    let round = pb::Progress { kind: "round".into(), payload_json: "{\"n\":1}".into() };
+    assert_eq!(
+        line(ended(4, "", "rejected", "too long")),
+        "    0.0 s  #4 failed: too long"
+    );
+    let failure = pb::Failure {
+        reason: "DEADLINE_EXCEEDED".into(),
+        message: "too late".into(),
+    };
+    let failed = pb::Finished {
+        state: State::Failed.into(),
+        failure: Some(failure),
+        ..pb::Finished::default()
+    };
+    assert_eq!(
+        line(Event::Finished(failed)),
+        "    0.0 s  failed (DEADLINE_EXCEEDED): too late"
+    );
+    let cancelled = pb::Finished {
+        state: State::Cancelled.into(),
+        cancel_reason: "a typo".into(),
+        ..pb::Finished::default()
+    };
+    assert_eq!(
+        line(Event::Finished(cancelled)),
+        "    0.0 s  cancelled: a typo"
+    );
+    let round = pb::Progress {
+        kind: "round".into(),
+        payload_json: "{\"n\":1}".into(),
+    };
     assert_eq!(line(Event::Progress(round)), "    0.0 s  round {\"n\":1}");
 }
 
@@ -193,8 +282,17 @@ fn the_story_knows_what_each_generation_came_to() {
     let events = events();
     let story = told(&events[..8]);
     assert_eq!(story.generations[&2].attempt, 2);
-    assert_eq!((story.generations[&3].tokens, &story.generations[&3].progress), (1, &Progress::Running));
-    assert_eq!((story.generations[&1].tokens, story.after, story.now_ms), (4, 9, 1_100));
+    assert_eq!(
+        (
+            story.generations[&3].tokens,
+            &story.generations[&3].progress
+        ),
+        (1, &Progress::Running)
+    );
+    assert_eq!(
+        (story.generations[&1].tokens, story.after, story.now_ms),
+        (4, 9, 1_100)
+    );
     assert!(!story.is_finished());
     let story = told(&events);
     assert_eq!(story.generations[&3].progress, Progress::Cancelled);
@@ -207,21 +305,40 @@ fn the_story_knows_what_each_generation_came_to() {
 fn what_was_open_when_the_host_stopped_starts_again() {
     let mut events = events();
     events.truncate(4);
-    let event = |ms, event| pb::DeliberationEvent { sequence: ms, time: Some(at(ms)), event: Some(event) };
+    let event = |ms, event| pb::DeliberationEvent {
+        sequence: ms,
+        time: Some(at(ms)),
+        event: Some(event),
+    };
     events.push(event(500, Event::Paused(pb::Paused { wasted_tokens: 1 })));
     let story = told(&events);
-    assert!(story.paused && story.generations.values().all(|one| one.progress == Progress::Cancelled));
+    assert!(
+        story.paused
+            && story
+                .generations
+                .values()
+                .all(|one| one.progress == Progress::Cancelled)
+    );
     events.push(event(900, started(1, "ada", 2)));
     let story = told(&events);
     assert!(!story.paused);
-    assert_eq!((story.generations[&1].started_ms, &story.generations[&1].progress), (100, &Progress::Running));
+    assert_eq!(
+        (
+            story.generations[&1].started_ms,
+            &story.generations[&1].progress
+        ),
+        (100, &Progress::Running)
+    );
 }
 
 #[test]
 fn the_report_in_a_pipe_is_plain_ascii() {
     let shown = report(&told(&events()), Style::PLAIN);
     assert!(shown.is_ascii(), "{shown}");
-    assert!(shown.lines().all(|line| line.len() <= Style::PLAIN.width), "{shown}");
+    assert!(
+        shown.lines().all(|line| line.len() <= Style::PLAIN.width),
+        "{shown}"
+    );
     insta::assert_snapshot!(shown);
 }
 
@@ -229,7 +346,10 @@ fn the_report_in_a_pipe_is_plain_ascii() {
 fn the_report_of_a_failure_says_why() {
     let mut failed = deliberation();
     failed.set_state(State::Failed);
-    failed.failure = Some(pb::Failure { reason: "ALL_AGENTS_FAILED".into(), message: "no generation succeeded".into() });
+    failed.failure = Some(pb::Failure {
+        reason: "ALL_AGENTS_FAILED".into(),
+        message: "no generation succeeded".into(),
+    });
     failed.end_time = Some(at(1_500));
     insta::assert_snapshot!(report(&Story::of(failed), Style::PLAIN));
 }
@@ -238,13 +358,25 @@ fn the_report_of_a_failure_says_why() {
 fn the_timeline_fits_its_terminal() {
     let story = told(&events());
     for width in [40, 60, 80, 200] {
-        let style = Style { color: false, unicode: true, width };
+        let style = Style {
+            color: false,
+            unicode: true,
+            width,
+        };
         let chart = timeline(&story, style);
         assert_eq!(chart.lines().count(), 4);
-        let widest = chart.lines().map(|line| line.chars().count()).max().unwrap();
+        let widest = chart
+            .lines()
+            .map(|line| line.chars().count())
+            .max()
+            .unwrap();
         assert!(widest <= width.max(54), "{width}: {chart}");
     }
-    let unicode = Style { color: false, unicode: true, width: 70 };
+    let unicode = Style {
+        color: false,
+        unicode: true,
+        width: 70,
+    };
     insta::assert_snapshot!(timeline(&story, unicode));
     assert_eq!(timeline(&Story::of(deliberation()), Style::PLAIN), "");
 }
@@ -254,7 +386,11 @@ fn many_generations_are_cut() {
     let mut story = Story::of(deliberation());
     for job in 1..=50 {
         let event = Some(started(job, "ada", 1));
-        story.apply(&pb::DeliberationEvent { sequence: i64::from(job), time: Some(at(10)), event });
+        story.apply(&pb::DeliberationEvent {
+            sequence: i64::from(job),
+            time: Some(at(10)),
+            event,
+        });
     }
     let chart = timeline(&story, Style::PLAIN);
     assert_eq!(chart.lines().count(), 42);
@@ -266,12 +402,21 @@ fn json_has_the_names_of_the_contract() {
     let events = events();
     let finished = json::event(events.last().unwrap());
     assert_eq!(finished["type"], "finished");
-    assert_eq!(finished["outcome"]["ranked"][0]["candidate"]["agent_id"], "ada");
+    assert_eq!(
+        finished["outcome"]["ranked"][0]["candidate"]["agent_id"],
+        "ada"
+    );
     assert_eq!(finished["time"], "2023-11-14T22:13:22.050Z");
     let tokens = json::event(&events[4]);
-    assert_eq!(tokens.to_string(), r#"{"attempt":1,"job":1,"text":"Yes,","time":"2023-11-14T22:13:20.200Z","type":"tokens"}"#);
+    assert_eq!(
+        tokens.to_string(),
+        r#"{"attempt":1,"job":1,"text":"Yes,","time":"2023-11-14T22:13:20.200Z","type":"tokens"}"#
+    );
     let story = told(&events);
     let whole = json::deliberation(&story.deliberation);
-    assert_eq!((&whole["state"], &whole["usage"]["wasted_tokens"]), (&"COMPLETED".into(), &1.into()));
+    assert_eq!(
+        (&whole["state"], &whole["usage"]["wasted_tokens"]),
+        (&"COMPLETED".into(), &1.into())
+    );
     assert!(whole.get("cancel_reason").is_none(), "{whole}");
 }

@@ -61,7 +61,7 @@ pub(super) struct Watching<'t> {
 
 impl Watching<'_> {
     /// Watches to the end of the deliberation, or until Ctrl-C; answers with the story so far.
-    pub(super) async fn to_the_end(mut self) -> anyhow::Result<(Ended, Story)> {
+    pub(super) async fn until_the_end(mut self) -> anyhow::Result<(Ended, Story)> {
         let interrupts = signal(SignalKind::interrupt()).context("cannot listen to Ctrl-C")?;
         let ended = self.follow(interrupts).await;
         if let Show::Live(view) = self.show {
@@ -103,9 +103,13 @@ impl Watching<'_> {
                 },
             };
             if !lost.may_come_back() || heard.elapsed() > PATIENCE {
-                return Err(anyhow::Error::new(lost).context(format!("cannot watch `{uid}` any longer")));
+                return Err(
+                    anyhow::Error::new(lost).context(format!("cannot watch `{uid}` any longer"))
+                );
             }
-            self.note(&format!("the host is away ({lost}); watching on when it is back"));
+            self.note(&format!(
+                "the host is away ({lost}); watching on when it is back"
+            ));
             tokio::select! {
                 () = tokio::time::sleep(PAUSE) => {}
                 _ = interrupts.recv() => return Ok(Ended::Left),

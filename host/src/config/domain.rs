@@ -56,7 +56,10 @@ impl Config {
     #[must_use]
     pub fn openai(&self, api_keys: Vec<(Endpoint, ApiKey)>) -> openai::Settings {
         let inference = &self.inference;
-        let allowed = inference.endpoint.iter().chain(&inference.allowed_endpoints);
+        let allowed = inference
+            .endpoint
+            .iter()
+            .chain(&inference.allowed_endpoints);
         openai::Settings {
             allowed: allowed.cloned().collect(),
             api_keys,

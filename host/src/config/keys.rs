@@ -51,7 +51,10 @@ pub(super) fn nearest<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>
         let whole = edit_distance(wanted, name);
         whole.min(edit_distance(wanted, last(name)) + 1)
     };
-    known.into_iter().min_by_key(|name| distance(name)).unwrap_or_default()
+    known
+        .into_iter()
+        .min_by_key(|name| distance(name))
+        .unwrap_or_default()
 }
 
 /// Levenshtein's distance, row by row.
@@ -90,14 +93,22 @@ mod tests {
     fn the_nearest_key_is_found_with_and_without_its_section() {
         let keys = all();
         let nearest = |wanted| nearest(wanted, keys.keys().map(String::as_str));
-        assert_eq!(nearest("inference.alowed_endpoints"), "inference.allowed_endpoints");
+        assert_eq!(
+            nearest("inference.alowed_endpoints"),
+            "inference.allowed_endpoints"
+        );
         assert_eq!(nearest("grpc_addr"), "server.grpc_addr");
         assert_eq!(nearest("limits.retry_max"), "limits.retries_max");
     }
 
     #[test]
     fn the_distance_counts_edits() {
-        for (left, right, distance) in [("", "", 0), ("a", "", 1), ("kitten", "sitting", 3), ("abc", "abc", 0)] {
+        for (left, right, distance) in [
+            ("", "", 0),
+            ("a", "", 1),
+            ("kitten", "sitting", 3),
+            ("abc", "abc", 0),
+        ] {
             assert_eq!(edit_distance(left, right), distance);
         }
     }

@@ -63,12 +63,16 @@ impl Merged {
         for (name, value) in table {
             let key = keys::below(path, &name);
             let section = format!("{key}.");
-            let is_section = self.defaults.keys().any(|known| known.starts_with(&section));
+            let is_section = self
+                .defaults
+                .keys()
+                .any(|known| known.starts_with(&section));
             match value {
                 Value::Table(table) if is_section => self.add_table(&key, table, origin),
                 value if is_section => {
-                    let rule = "must be a table".to_owned();
-                    self.problems.push(bad_value(&key, &value, origin.clone(), rule));
+                    let rule = "must be a table";
+                    self.problems
+                        .push(bad_value(&key, &value, origin.clone(), rule));
                 }
                 value => self.add(key, value, origin.clone()),
             }
@@ -79,12 +83,20 @@ impl Merged {
     pub(super) fn add_values(&mut self, values: Vec<legacy::Translated>) {
         for one in values {
             let value = Value::String(one.text);
-            self.add(one.key.to_owned(), value, Origin::Variable(one.variable.to_owned()));
+            self.add(
+                one.key.to_owned(),
+                value,
+                Origin::Variable(one.variable.to_owned()),
+            );
         }
     }
 
     pub(super) fn add_variables(&mut self, environment: &Environment) {
-        let names: Vec<_> = self.defaults.keys().map(|key| (key.clone(), keys::variable(key))).collect();
+        let names: Vec<_> = self
+            .defaults
+            .keys()
+            .map(|key| (key.clone(), keys::variable(key)))
+            .collect();
         for (key, name) in names {
             if let Some(text) = environment.get(&name) {
                 let value = self.value_of(&key, text);
@@ -106,7 +118,11 @@ impl Merged {
             return;
         }
         let nearest = keys::nearest(&key, self.defaults.keys().map(String::as_str)).to_owned();
-        self.problems.push(Problem::UnknownKey { key, origin, nearest });
+        self.problems.push(Problem::UnknownKey {
+            key,
+            origin,
+            nearest,
+        });
     }
 
     /// A text as the value of this key; whether it may be is decided later.
@@ -122,8 +138,15 @@ impl Merged {
                 list.unwrap_or_else(|| Value::String(text.to_owned()))
             }
             Some(Json::Array(_)) => {
-                let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-                Value::Array(entries.map(|entry| Value::String(entry.to_owned())).collect())
+                let entries = text
+                    .split(',')
+                    .map(str::trim)
+                    .filter(|entry| !entry.is_empty());
+                Value::Array(
+                    entries
+                        .map(|entry| Value::String(entry.to_owned()))
+                        .collect(),
+                )
             }
             _ => Value::String(text.to_owned()),
         }
@@ -145,11 +168,12 @@ impl Merged {
                 }
                 Err(error) => {
                     let rule = rule(&self.defaults[&key], &value, error.message());
-                    problems.push(bad_value(&key, &value, origin, rule));
+                    problems.push(bad_value(&key, &value, origin, &rule));
                 }
             }
         }
-        let config = Config::deserialize(all).expect("sections are independent, and each key parsed alone");
+        let config =
+            Config::deserialize(all).expect("sections are independent, and each key parsed alone");
         (config, origins, problems)
     }
 }
@@ -161,7 +185,9 @@ fn set(table: &mut Table, path: &str, value: Value) {
             table.insert(path.to_owned(), value);
         }
         Some((section, rest)) => {
-            let inner = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+            let inner = table
+                .entry(section)
+                .or_insert_with(|| Value::Table(Table::new()));
             if let Value::Table(inner) = inner {
                 set(inner, rest, value);
             }
@@ -175,21 +201,27 @@ fn rule(default: &Json, value: &Value, message: &str) -> String {
         (Json::Number(_), Value::Integer(number)) if *number >= 0 => "is too large".to_owned(),
         (Json::Number(_), _) => "must be a whole number, 0 or more".to_owned(),
         (Json::Array(_), Value::Array(_)) => format!("does not fit: {message}"),
-        (Json::Array(_), _) => "must be a list: entries with commas between them, or a TOML array".to_owned(),
-        (Json::String(_) | Json::Null, Value::String(_)) if message.starts_with("must ") => message.to_owned(),
+        (Json::Array(_), _) => {
+            "must be a list: entries with commas between them, or a TOML array".to_owned()
+        }
+        (Json::String(_) | Json::Null, Value::String(_)) if message.starts_with("must ") => {
+            message.to_owned()
+        }
         (Json::String(_) | Json::Null, Value::String(_)) => format!("does not fit: {message}"),
         (Json::String(_) | Json::Null, _) => "must be a text".to_owned(),
         _ => message.to_owned(),
     }
 }
 
-fn bad_value(key: &str, value: &Value, origin: Origin, rule: String) -> Problem {
+fn bad_value(key: &str, value: &Value, origin: Origin, rule: &str) -> Problem {
     if key == SECRET {
         return Problem::BadValue {
             key: key.to_owned(),
             value: "hidden".to_owned(),
             origin,
-            rule: "must be a list of tables with `endpoint` and one of `api_key_file`, `api_key_env`".to_owned(),
+            rule:
+                "must be a list of tables with `endpoint` and one of `api_key_file`, `api_key_env`"
+                    .to_owned(),
         };
     }
     let rule = rule.trim_end().replace('\n', ", ");
@@ -208,7 +240,8 @@ pub(super) fn unknown_variables(environment: &Environment, config: &Config) -> V
     let keys = config.inference.keys.iter();
     known.extend(keys.filter_map(|key| key.api_key_env.clone()));
     let names = environment.iter().map(|(name, _)| name);
-    let unknown = names.filter(|name| name.starts_with(keys::PREFIX) && !known.iter().any(|one| one == name));
+    let unknown =
+        names.filter(|name| name.starts_with(keys::PREFIX) && !known.iter().any(|one| one == name));
     unknown
         .map(|name| Problem::UnknownVariable {
             name: name.to_owned(),

@@ -19,7 +19,12 @@ pub(super) struct Translated {
 }
 
 /// Parts that this build does not have yet.
-const NOT_USED_YET: [&str; 4] = ["RAY_ADDRESS", "RAY_DASHBOARD_URL", "NATS_URL", "ENABLE_NATS"];
+const NOT_USED_YET: [&str; 4] = [
+    "RAY_ADDRESS",
+    "RAY_DASHBOARD_URL",
+    "NATS_URL",
+    "ENABLE_NATS",
+];
 
 /// Reads the variables of old. One whose key has a variable of its own that is set says nothing.
 pub(super) fn read(environment: &Environment) -> Legacy {
@@ -28,7 +33,9 @@ pub(super) fn read(environment: &Environment) -> Legacy {
     if let Some(port) = environment.get("GRPC_PORT") {
         let (key, own) = ("server.grpc_addr", keys::variable("server.grpc_addr"));
         if outdone(key) {
-            legacy.notices.push(format!("GRPC_PORT is not used: {own} is set too"));
+            legacy
+                .notices
+                .push(format!("GRPC_PORT is not used: {own} is set too"));
         } else {
             legacy.notices.push(format!(
                 "GRPC_PORT makes gRPC listen on all interfaces (0.0.0.0:{port}), as it did before; \
@@ -50,7 +57,10 @@ pub(super) fn read(environment: &Environment) -> Legacy {
             text: level.to_owned(),
         });
     }
-    let unused: Vec<_> = NOT_USED_YET.into_iter().filter(|name| environment.get(name).is_some()).collect();
+    let unused: Vec<_> = NOT_USED_YET
+        .into_iter()
+        .filter(|name| environment.get(name).is_some())
+        .collect();
     if !unused.is_empty() {
         let verb = if unused.len() == 1 { "is" } else { "are" };
         legacy.notices.push(format!(

@@ -49,7 +49,9 @@ impl Level {
     #[must_use]
     pub fn filter(&self) -> EnvFilter {
         let builder = EnvFilter::builder();
-        builder.parse(&self.directives).expect("they were parsed when they came in")
+        builder
+            .parse(&self.directives)
+            .expect("they were parsed when they came in")
     }
 }
 
@@ -88,7 +90,10 @@ mod tests {
         assert_eq!(directives("Warning"), directives("warn"));
         assert_eq!(directives("CRITICAL"), "error");
         assert_eq!(directives("NOTSET"), directives("trace"));
-        assert_eq!(directives("info,conclave::grpc=debug"), "info,conclave::grpc=debug");
+        assert_eq!(
+            directives("info,conclave::grpc=debug"),
+            "info,conclave::grpc=debug"
+        );
         for text in ["", "loud", "20", "conclave=loud"] {
             assert_eq!(Level::parse(text), Err(InvalidLevel), "{text}");
         }

@@ -83,7 +83,8 @@ pub fn load(sources: &Sources) -> Result<Loaded, Error> {
     let (config, origins, mut problems) = merged.into_config();
     problems.extend(rules::broken(&config, &origins));
     let keys_origin = origins.get("inference.keys").unwrap_or(&Origin::Default);
-    let (api_keys, unreadable) = secrets::read(&config.inference, &sources.environment, keys_origin);
+    let (api_keys, unreadable) =
+        secrets::read(&config.inference, &sources.environment, keys_origin);
     problems.extend(unreadable);
     problems.extend(layers::unknown_variables(&sources.environment, &config));
     if !problems.is_empty() {

@@ -31,29 +31,73 @@ pub(super) fn broken(config: &Config, origins: &BTreeMap<String, Origin>) -> Vec
 
 fn server(config: &Config, rules: &mut Rules<'_>) {
     let server = &config.server;
-    rules.range("server.shutdown_grace_seconds", server.shutdown_grace_seconds, 0..=3_600);
+    rules.range(
+        "server.shutdown_grace_seconds",
+        server.shutdown_grace_seconds,
+        0..=3_600,
+    );
     rules.not_blank("server.data_dir", &server.data_dir.to_string_lossy());
     let same = server.grpc_addr == server.http_addr && server.grpc_addr.port() != 0;
     rules.check("server.http_addr", server.http_addr, !same, || {
         "must be another address than `server.grpc_addr`".to_owned()
     });
     let grpc = &config.grpc;
-    rules.range("grpc.message_bytes_max", grpc.message_bytes_max, 1_024..=1 << 30);
+    rules.range(
+        "grpc.message_bytes_max",
+        grpc.message_bytes_max,
+        1_024..=1 << 30,
+    );
     rules.range("grpc.calls_max", grpc.calls_max, 1..=1_000_000);
-    rules.range("grpc.connection_calls_max", grpc.connection_calls_max, 1..=1_000_000);
+    rules.range(
+        "grpc.connection_calls_max",
+        grpc.connection_calls_max,
+        1..=1_000_000,
+    );
     rules.range("grpc.keepalive_seconds", grpc.keepalive_seconds, 1..=3_600);
 }
 
 fn inference(config: &Config, rules: &mut Rules<'_>) {
     let inference = &config.inference;
-    rules.range("inference.connect_timeout_seconds", inference.connect_timeout_seconds, 1..=600);
-    rules.range("inference.first_byte_timeout_seconds", inference.first_byte_timeout_seconds, 1..=DAY_SECONDS);
-    rules.range("inference.idle_timeout_seconds", inference.idle_timeout_seconds, 1..=DAY_SECONDS);
-    rules.range("inference.answer_bytes_max", inference.answer_bytes_max, 1_024..=1 << 30);
-    rules.range("inference.idle_connections_max", inference.idle_connections_max, 0..=65_536);
-    rules.range("inference.in_flight_max", inference.in_flight_max, 1..=65_536);
-    rules.range("inference.retry_cap_ms", inference.retry_cap_ms, 1..=600_000);
-    rules.range("inference.retry_base_ms", inference.retry_base_ms, 1..=600_000);
+    rules.range(
+        "inference.connect_timeout_seconds",
+        inference.connect_timeout_seconds,
+        1..=600,
+    );
+    rules.range(
+        "inference.first_byte_timeout_seconds",
+        inference.first_byte_timeout_seconds,
+        1..=DAY_SECONDS,
+    );
+    rules.range(
+        "inference.idle_timeout_seconds",
+        inference.idle_timeout_seconds,
+        1..=DAY_SECONDS,
+    );
+    rules.range(
+        "inference.answer_bytes_max",
+        inference.answer_bytes_max,
+        1_024..=1 << 30,
+    );
+    rules.range(
+        "inference.idle_connections_max",
+        inference.idle_connections_max,
+        0..=65_536,
+    );
+    rules.range(
+        "inference.in_flight_max",
+        inference.in_flight_max,
+        1..=65_536,
+    );
+    rules.range(
+        "inference.retry_cap_ms",
+        inference.retry_cap_ms,
+        1..=600_000,
+    );
+    rules.range(
+        "inference.retry_base_ms",
+        inference.retry_base_ms,
+        1..=600_000,
+    );
     let (base, cap) = (inference.retry_base_ms, inference.retry_cap_ms);
     rules.check("inference.retry_base_ms", base, base <= cap, || {
         format!("must be at most `inference.retry_cap_ms`, which is {cap}")
@@ -63,33 +107,69 @@ fn inference(config: &Config, rules: &mut Rules<'_>) {
     }
     for endpoint in &inference.allowed_endpoints {
         let has_pattern = endpoint.to_string().contains('*');
-        rules.check("inference.allowed_endpoints", endpoint, !has_pattern, || {
-            "must be an exact origin, patterns are not supported".to_owned()
-        });
+        rules.check(
+            "inference.allowed_endpoints",
+            endpoint,
+            !has_pattern,
+            || "must be an exact origin, patterns are not supported".to_owned(),
+        );
     }
-    let allowed = AllowedOrigins::new(inference.endpoint.iter().chain(&inference.allowed_endpoints));
+    let allowed = AllowedOrigins::new(
+        inference
+            .endpoint
+            .iter()
+            .chain(&inference.allowed_endpoints),
+    );
     for (at, key) in inference.keys.iter().enumerate() {
         let path = format!("inference.keys[{at}].endpoint");
         rules.check(&path, &key.endpoint, allowed.permits(&key.endpoint), || {
             "must be `inference.endpoint` or one of `inference.allowed_endpoints`".to_owned()
         });
         let origin = key.endpoint.origin();
-        let repeated = inference.keys[..at].iter().any(|other| other.endpoint.origin() == origin);
-        rules.check(&path, &key.endpoint, !repeated, || "has a key already".to_owned());
+        let repeated = inference.keys[..at]
+            .iter()
+            .any(|other| other.endpoint.origin() == origin);
+        rules.check(&path, &key.endpoint, !repeated, || {
+            "has a key already".to_owned()
+        });
     }
 }
 
 fn limits(config: &Config, rules: &mut Rules<'_>) {
     let limits = &config.limits;
-    rules.range("limits.deliberations_max", limits.deliberations_max, 1..=1_000_000);
-    rules.range("limits.generations_max", limits.generations_max, 1..=1_000_000);
-    rules.range("limits.open_generations_max", limits.open_generations_max, 1..=10_000);
+    rules.range(
+        "limits.deliberations_max",
+        limits.deliberations_max,
+        1..=1_000_000,
+    );
+    rules.range(
+        "limits.generations_max",
+        limits.generations_max,
+        1..=1_000_000,
+    );
+    rules.range(
+        "limits.open_generations_max",
+        limits.open_generations_max,
+        1..=10_000,
+    );
     rules.range("limits.entries_max", limits.entries_max, 16..=10_000_000);
     rules.range("limits.emit_bytes_max", limits.emit_bytes_max, 0..=16 << 20);
-    rules.range("limits.timeout_max_seconds", limits.timeout_max_seconds, 1..=YEAR_SECONDS);
-    rules.range("limits.timeout_default_seconds", limits.timeout_default_seconds, 1..=limits.timeout_max_seconds);
+    rules.range(
+        "limits.timeout_max_seconds",
+        limits.timeout_max_seconds,
+        1..=YEAR_SECONDS,
+    );
+    rules.range(
+        "limits.timeout_default_seconds",
+        limits.timeout_default_seconds,
+        1..=limits.timeout_max_seconds,
+    );
     rules.range("limits.retries_max", limits.retries_max, 0..=100);
-    rules.range("limits.retries_default", limits.retries_default, 0..=limits.retries_max);
+    rules.range(
+        "limits.retries_default",
+        limits.retries_default,
+        0..=limits.retries_max,
+    );
 }
 
 fn plugins(config: &Config, rules: &mut Rules<'_>) {
@@ -113,7 +193,13 @@ struct Rules<'a> {
 }
 
 impl Rules<'_> {
-    fn check(&mut self, key: &str, value: impl Display, holds: bool, rule: impl FnOnce() -> String) {
+    fn check(
+        &mut self,
+        key: &str,
+        value: impl Display,
+        holds: bool,
+        rule: impl FnOnce() -> String,
+    ) {
         if holds {
             return;
         }
@@ -127,12 +213,21 @@ impl Rules<'_> {
         });
     }
 
-    fn range<T: PartialOrd + Display + Copy>(&mut self, key: &str, value: T, range: RangeInclusive<T>) {
+    fn range<T: PartialOrd + Display + Copy>(
+        &mut self,
+        key: &str,
+        value: T,
+        range: RangeInclusive<T>,
+    ) {
         let (least, most) = (*range.start(), *range.end());
-        self.check(key, value, range.contains(&value), || format!("must be {least} to {most}"));
+        self.check(key, value, range.contains(&value), || {
+            format!("must be {least} to {most}")
+        });
     }
 
     fn not_blank(&mut self, key: &str, value: &str) {
-        self.check(key, value, !value.trim().is_empty(), || "must not be blank".to_owned());
+        self.check(key, value, !value.trim().is_empty(), || {
+            "must not be blank".to_owned()
+        });
     }
 }

@@ -34,12 +34,23 @@ fn secret(key: &Key, environment: &Environment) -> Result<String, (&'static str,
     let secret = match (&key.api_key_file, &key.api_key_env) {
         (Some(path), None) => {
             let shown = format!("`{}`", path.display());
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| ("api_key_file", shown, format!("must be a readable file: {error}")))?;
+            let text = std::fs::read_to_string(path).map_err(|error| {
+                (
+                    "api_key_file",
+                    shown,
+                    format!("must be a readable file: {error}"),
+                )
+            })?;
             text.trim().to_owned()
         }
         (None, Some(name)) => {
-            let unset = || ("api_key_env", format!("`{name}`"), "must name a variable that is set".to_owned());
+            let unset = || {
+                (
+                    "api_key_env",
+                    format!("`{name}`"),
+                    "must name a variable that is set".to_owned(),
+                )
+            };
             environment.get(name).ok_or_else(unset)?.trim().to_owned()
         }
         _ => {

@@ -27,7 +27,10 @@ fn error(sources: &Sources) -> String {
 
 fn error_in_file(text: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
-    error(&Sources { file: file(&dir, text), ..Sources::default() })
+    error(&Sources {
+        file: file(&dir, text),
+        ..Sources::default()
+    })
 }
 
 #[test]
@@ -43,14 +46,28 @@ fn flags_outdo_variables_which_outdo_the_file() {
     let text = "[limits]\nretries_max = 11\ngenerations_max = 12\nentries_max = 13\n[plugins.limits]\ncpu_ms_max = 14";
     let sources = Sources {
         file: file(&dir, text),
-        environment: [("CONCLAVE_LIMITS_GENERATIONS_MAX", "22"), ("CONCLAVE_LIMITS_ENTRIES_MAX", "23")]
-            .into_iter()
-            .collect(),
-        flags: vec![Flag { name: "--set", key: "limits.entries_max".into(), text: "33".into() }],
+        environment: [
+            ("CONCLAVE_LIMITS_GENERATIONS_MAX", "22"),
+            ("CONCLAVE_LIMITS_ENTRIES_MAX", "23"),
+        ]
+        .into_iter()
+        .collect(),
+        flags: vec![Flag {
+            name: "--set",
+            key: "limits.entries_max".into(),
+            text: "33".into(),
+        }],
     };
     let loaded = load(&sources).unwrap();
     let limits = &loaded.config.limits;
-    assert_eq!((limits.retries_max, limits.generations_max, limits.entries_max), (11, 22, 33));
+    assert_eq!(
+        (
+            limits.retries_max,
+            limits.generations_max,
+            limits.entries_max
+        ),
+        (11, 22, 33)
+    );
     assert_eq!(limits.retries_default, 3);
     assert_eq!(loaded.config.plugins.limits.cpu_ms_max, 14);
     assert_eq!(loaded.config.plugins.limits.calls_max, 1_000_000);
@@ -61,9 +78,15 @@ fn every_kind_of_value_can_stand_in_a_variable() {
     let sources = variables(&[
         ("CONCLAVE_SERVER_GRPC_ADDR", "127.0.0.1:0"),
         ("CONCLAVE_INFERENCE_ENDPOINT", "http://vllm:8000/v1"),
-        ("CONCLAVE_INFERENCE_ALLOWED_ENDPOINTS", "http://a:1, http://b:2"),
+        (
+            "CONCLAVE_INFERENCE_ALLOWED_ENDPOINTS",
+            "http://a:1, http://b:2",
+        ),
         ("CONCLAVE_PROMPT_METADATA_ALLOWED", "[\"language\"]"),
-        ("CONCLAVE_INFERENCE_KEYS", "[{endpoint = \"http://a:1\", api_key_env = \"CONCLAVE_A_KEY\"}]"),
+        (
+            "CONCLAVE_INFERENCE_KEYS",
+            "[{endpoint = \"http://a:1\", api_key_env = \"CONCLAVE_A_KEY\"}]",
+        ),
         ("CONCLAVE_A_KEY", "sk-1"),
         ("CONCLAVE_LOG_FORMAT", "json"),
         ("CONCLAVE_PLUGINS_DIR", ""),
@@ -71,13 +94,22 @@ fn every_kind_of_value_can_stand_in_a_variable() {
     ]);
     let loaded = load(&sources).unwrap();
     let config = &loaded.config;
-    assert_eq!(config.server.grpc_addr, SocketAddr::from(([127, 0, 0, 1], 0)));
-    assert_eq!(config.inference.endpoint, Some(Endpoint::parse("http://vllm:8000").unwrap()));
+    assert_eq!(
+        config.server.grpc_addr,
+        SocketAddr::from(([127, 0, 0, 1], 0))
+    );
+    assert_eq!(
+        config.inference.endpoint,
+        Some(Endpoint::parse("http://vllm:8000").unwrap())
+    );
     assert_eq!(config.inference.allowed_endpoints.len(), 2);
     assert_eq!(config.prompt.metadata_allowed, ["language"]);
     assert_eq!(config.log.format, Format::Json);
     assert_eq!(config.plugins.dir, None);
-    assert_eq!(loaded.api_keys, [(Endpoint::parse("http://a:1").unwrap(), ApiKey::new("sk-1"))]);
+    assert_eq!(
+        loaded.api_keys,
+        [(Endpoint::parse("http://a:1").unwrap(), ApiKey::new("sk-1"))]
+    );
 }
 
 #[test]
@@ -89,8 +121,15 @@ fn unknown_keys_are_answered_with_the_nearest() {
       - `log.level` is `{ x = 1 }` (conclave.toml): it must be a text
     ");
     insta::assert_snapshot!(error(&variables(&[("CONCLAVE_INFERENCE_ENDPIONT", "sk-secret")])), @"the configuration is invalid: there is no variable `CONCLAVE_INFERENCE_ENDPIONT`; did you mean `CONCLAVE_INFERENCE_ENDPOINT`?");
-    let flags = vec![Flag { name: "--set", key: "limits.retry_max".into(), text: "1".into() }];
-    let sources = Sources { flags, ..Sources::default() };
+    let flags = vec![Flag {
+        name: "--set",
+        key: "limits.retry_max".into(),
+        text: "1".into(),
+    }];
+    let sources = Sources {
+        flags,
+        ..Sources::default()
+    };
     insta::assert_snapshot!(error(&sources), @"the configuration is invalid: there is no key `limits.retry_max` (flag --set); did you mean `limits.retries_max`?");
 }
 
@@ -123,7 +162,10 @@ fn bad_values_name_key_value_origin_and_rule() {
 
 #[test]
 fn every_number_has_a_bound() {
-    for (key, default) in keys::all().into_iter().filter(|(_, default)| default.is_number()) {
+    for (key, default) in keys::all()
+        .into_iter()
+        .filter(|(_, default)| default.is_number())
+    {
         let too_much = variables(&[(&keys::variable(&key), "99999999999999999")]);
         assert!(error(&too_much).contains(&format!("`{key}` is")), "{key}");
         let as_it_is = variables(&[(&keys::variable(&key), &default.to_string())]);
@@ -135,7 +177,11 @@ fn every_number_has_a_bound() {
 fn what_must_fit_together_is_checked() {
     let rule = |key: &str, value: &str| {
         let sources = variables(&[(key, value)]);
-        error(&sources).split(": it ").last().unwrap_or_default().to_owned()
+        error(&sources)
+            .split(": it ")
+            .last()
+            .unwrap_or_default()
+            .to_owned()
     };
     assert_eq!(
         rule("CONCLAVE_SERVER_HTTP_ADDR", "127.0.0.1:50056"),
@@ -153,24 +199,48 @@ fn what_must_fit_together_is_checked() {
 
 #[test]
 fn a_file_that_is_no_toml_is_refused_without_showing_its_lines() {
-    let error = error_in_file("[inference]\nmodel = \"m\"\nkey = sk-secret\n");
-    assert!(error.starts_with("`conclave.toml` is not TOML: line 3: "), "{error}");
-    assert!(!error.contains("sk-secret"), "{error}");
-    let missing = Sources { file: Some("/no/such/file".into()), ..Sources::default() };
-    assert_eq!(error(&missing), "cannot read the configuration file `/no/such/file`");
+    let shown = error_in_file("[inference]\nmodel = \"m\"\nkey = sk-secret\n");
+    assert!(
+        shown.starts_with("`conclave.toml` is not TOML: line 3: "),
+        "{shown}"
+    );
+    assert!(!shown.contains("sk-secret"), "{shown}");
+    let missing = Sources {
+        file: Some("/no/such/file".into()),
+        ..Sources::default()
+    };
+    assert_eq!(
+        error(&missing),
+        "cannot read the configuration file `/no/such/file`"
+    );
 }
 
 #[test]
 fn names_of_existing_deployments_keep_working() {
-    let sources = variables(&[("GRPC_PORT", "50070"), ("LOG_LEVEL", "WARNING"), ("NATS_URL", "nats://n")]);
+    let sources = variables(&[
+        ("GRPC_PORT", "50070"),
+        ("LOG_LEVEL", "WARNING"),
+        ("NATS_URL", "nats://n"),
+    ]);
     let loaded = load(&sources).unwrap();
-    assert_eq!(loaded.config.server.grpc_addr, SocketAddr::from(([0, 0, 0, 0], 50070)));
-    assert_eq!(loaded.config.log.level, Level::parse("warning").unwrap_or_default());
+    assert_eq!(
+        loaded.config.server.grpc_addr,
+        SocketAddr::from(([0, 0, 0, 0], 50070))
+    );
+    assert_eq!(
+        loaded.config.log.level,
+        Level::parse("warning").unwrap_or_default()
+    );
     insta::assert_snapshot!(loaded.notices.join("\n"), @r"
     GRPC_PORT makes gRPC listen on all interfaces (0.0.0.0:50070), as it did before; set CONCLAVE_SERVER_GRPC_ADDR to choose the interface
     NATS_URL is accepted, but not used yet: generations run on OpenAI-compatible endpoints, and nothing is published to NATS
     ");
-    let own = [("GRPC_PORT", "50070"), ("CONCLAVE_SERVER_GRPC_ADDR", "127.0.0.1:1"), ("LOG_LEVEL", "ERROR"), ("CONCLAVE_LOG_LEVEL", "debug")];
+    let own = [
+        ("GRPC_PORT", "50070"),
+        ("CONCLAVE_SERVER_GRPC_ADDR", "127.0.0.1:1"),
+        ("LOG_LEVEL", "ERROR"),
+        ("CONCLAVE_LOG_LEVEL", "debug"),
+    ];
     let loaded = load(&variables(&own)).unwrap();
     assert_eq!(loaded.config.server.grpc_addr.port(), 1);
     assert_eq!(String::from(loaded.config.log.level), "debug");
@@ -186,8 +256,18 @@ fn secrets_are_never_shown() {
         "[inference]\nendpoint = \"http://h\"\n[[inference.keys]]\nendpoint = \"http://h\"\napi_key_file = \"{}\"",
         key_file.display()
     );
-    let loaded = load(&Sources { file: file(&dir, &text), ..Sources::default() }).unwrap();
-    assert_eq!(loaded.api_keys, [(Endpoint::parse("http://h").unwrap(), ApiKey::new("sk-in-file"))]);
+    let loaded = load(&Sources {
+        file: file(&dir, &text),
+        ..Sources::default()
+    })
+    .unwrap();
+    assert_eq!(
+        loaded.api_keys,
+        [(
+            Endpoint::parse("http://h").unwrap(),
+            ApiKey::new("sk-in-file")
+        )]
+    );
     assert!(!format!("{loaded:?}{}", loaded.to_toml()).contains("sk-in-file"));
     for text in [
         "inference.keys = ['sk-secret']",
@@ -219,7 +299,10 @@ fn a_key_that_cannot_be_read_is_refused() {
 fn the_effective_configuration_says_where_each_value_stands() {
     let sources = variables(&[
         ("CONCLAVE_INFERENCE_ENDPOINT", "http://vllm:8000"),
-        ("CONCLAVE_INFERENCE_KEYS", "[{endpoint='http://vllm:8000', api_key_env='KEY'}]"),
+        (
+            "CONCLAVE_INFERENCE_KEYS",
+            "[{endpoint='http://vllm:8000', api_key_env='KEY'}]",
+        ),
         ("KEY", "sk-secret"),
         ("CONCLAVE_PLUGINS_LIMITS_CPU_MS_MAX", "5000"),
     ]);
@@ -228,8 +311,16 @@ fn the_effective_configuration_says_where_each_value_stands() {
 
 #[test]
 fn what_is_shown_can_be_read_again() {
-    let loaded = load(&variables(&[("CONCLAVE_INFERENCE_ENDPOINT", "http://vllm:8000")])).unwrap();
+    let loaded = load(&variables(&[(
+        "CONCLAVE_INFERENCE_ENDPOINT",
+        "http://vllm:8000",
+    )]))
+    .unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let again = load(&Sources { file: file(&dir, &loaded.to_toml()), ..Sources::default() }).unwrap();
+    let again = load(&Sources {
+        file: file(&dir, &loaded.to_toml()),
+        ..Sources::default()
+    })
+    .unwrap();
     assert_eq!(again.config, loaded.config);
 }

@@ -42,16 +42,27 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(60)).await;
             Err(conclave_core::runtime::Error::Refused("tired".to_owned()))
         });
-        Host::start(&MemoryJournal::new(), Arc::new(ScriptedInference::answering("yes")), Arc::new(runtime)).await
+        Host::start(
+            &MemoryJournal::new(),
+            Arc::new(ScriptedInference::answering("yes")),
+            Arc::new(runtime),
+        )
+        .await
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_ends_within_the_grace_period_is_not_paused() {
         let host = host().await;
         let id = host.accept(|_| ()).await;
-        assert_eq!(end_or_pause(host.run.live(), Duration::from_secs(61)).await, 0);
+        assert_eq!(
+            end_or_pause(host.run.live(), Duration::from_secs(61)).await,
+            0
+        );
         assert!(host.tasks.drained(DRAINED).await);
-        assert!(matches!(host.records(&id).last().unwrap().entry, Entry::Finished { .. }));
+        assert!(matches!(
+            host.records(&id).last().unwrap().entry,
+            Entry::Finished { .. }
+        ));
     }
 
     #[tokio::test(start_paused = true)]
@@ -59,10 +70,16 @@ mod tests {
         let host = host().await;
         let id = host.accept(|_| ()).await;
         let started = Instant::now();
-        assert_eq!(end_or_pause(host.run.live(), Duration::from_secs(25)).await, 1);
+        assert_eq!(
+            end_or_pause(host.run.live(), Duration::from_secs(25)).await,
+            1
+        );
         assert_eq!(started.elapsed().as_secs(), 25);
         assert!(host.tasks.drained(DRAINED).await);
-        assert!(matches!(host.records(&id).last().unwrap().entry, Entry::Paused { .. }));
+        assert!(matches!(
+            host.records(&id).last().unwrap().entry,
+            Entry::Paused { .. }
+        ));
         assert_eq!(host.run.unfinished().await.unwrap().len(), 1);
     }
 

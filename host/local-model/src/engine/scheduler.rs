@@ -12,8 +12,8 @@ use super::{Sequence, Shared};
 use crate::model::Model;
 use crate::tokenizer::Tokenizer;
 
-/// Most tokens of prompts in one step: about what doubles the time to the others' next token.
-const PROMPT_TOKENS: usize = 32;
+/// Most tokens of prompts in one step; more would read no faster, but hold up the others' next token.
+const PROMPT_TOKENS: usize = 16;
 
 pub(super) struct Scheduler {
     model: Model,
@@ -55,10 +55,19 @@ impl Scheduler {
     fn admit(&mut self) -> bool {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
-        let finished = self.running.extract_if(.., |s| s.finished).count();
-        let abandoned = self.running.extract_if(.., |s| s.is_abandoned()).count();
-        state.completed_total += finished as u64;
+        let finished: Vec<_> = self
+            .running
+            .extract_if(.., |sequence| sequence.is_finished())
+            .collect();
+        let abandoned = self
+            .running
+            .extract_if(.., |sequence| sequence.is_abandoned())
+            .count();
+        state.running = self.running.len();
+        state.completed_total += finished.len() as u64;
         state.aborted_total += abandoned as u64;
+        // Told under the lock: a client that asks for the health next finds its answer counted.
+        finished.into_iter().for_each(Sequence::tell_end);
         loop {
             if state.stopping {
                 return false;

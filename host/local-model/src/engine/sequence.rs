@@ -22,7 +22,8 @@ pub(super) struct Sequence {
     /// Tokens whose text is not shown yet.
     logprobs: Vec<TokenLogprob>,
     tokens: usize,
-    pub(super) finished: bool,
+    /// Why the answer ended, once it has.
+    end: Option<Reason>,
 }
 
 impl Sequence {
@@ -37,13 +38,28 @@ impl Sequence {
             last: None,
             logprobs: Vec::new(),
             tokens: 0,
-            finished: false,
+            end: None,
         }
     }
 
     /// Whether nobody waits for the answer any more.
     pub(super) fn is_abandoned(&self) -> bool {
         self.events.is_closed()
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// Tells that the answer is complete.
+    pub(super) fn tell_end(self) {
+        if let Some(reason) = self.end {
+            let tokens = self.tokens;
+            // Nobody to tell is no fault, here and in `send`.
+            self.events
+                .try_send(Event::Finished { reason, tokens })
+                .ok();
+        }
     }
 
     /// Tokens of the prompt that went through the model.
@@ -115,12 +131,7 @@ impl Sequence {
         if !rest.is_empty() || !self.logprobs.is_empty() {
             self.send(rest);
         }
-        self.finished = true;
-        let tokens = self.tokens;
-        // An abandoned sequence needs no telling, here and in `send`.
-        self.events
-            .try_send(Event::Finished { reason, tokens })
-            .ok();
+        self.end = Some(reason);
     }
 
     fn show(&mut self, text: String) {

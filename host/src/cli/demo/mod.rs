@@ -42,14 +42,16 @@ pub(super) async fn demo(
         _ = signals.next() => return Ok(Exit::Interrupted),
         _ = hangup.recv() => return Ok(Exit::Interrupted),
     };
-    let addr = stage.serving.grpc_addr();
+    let addr = format!("http://{}", stage.serving.grpc_addr());
     // Ctrl-C cancels the deliberation, as in `run`.
     let done = tokio::select! {
-        done = Box::pin(deliberate(&format!("http://{addr}"), args.json, terminal)) => done,
+        done = Box::pin(deliberate(&addr, args.json, terminal)) => done,
         _ = terminate.recv() => Ok(Exit::Interrupted),
         _ = hangup.recv() => Ok(Exit::Interrupted),
     };
-    let Stage { serving, endpoint, .. } = &stage;
+    let Stage {
+        serving, endpoint, ..
+    } = &stage;
     if matches!(done, Ok(Exit::Success)) && !args.json {
         terminal.print(&how_to_go_on(args, endpoint, serving))?;
     }
@@ -58,7 +60,11 @@ pub(super) async fn demo(
 }
 
 /// Starts the model, if none was named, and a host that uses it.
-async fn set(args: &DemoArgs, environment: &Environment, terminal: &mut Terminal) -> anyhow::Result<Stage> {
+async fn set(
+    args: &DemoArgs,
+    environment: &Environment,
+    terminal: &mut Terminal,
+) -> anyhow::Result<Stage> {
     let scratch = Scratch::new().context("cannot make a temporary directory")?;
     let mut steps = Steps::new(terminal, args.json);
     let (model, endpoint, name) = match (&args.endpoint, &args.model) {
@@ -69,7 +75,11 @@ async fn set(args: &DemoArgs, environment: &Environment, terminal: &mut Terminal
             steps.step("loading a small model");
             let log = scratch.path().join("local-model.log");
             let (model, ready) = LocalModel::start(&program, &weights, &log).await?;
-            (Some(model), ready.listening, args.model.clone().unwrap_or(ready.model))
+            (
+                Some(model),
+                ready.listening,
+                args.model.clone().unwrap_or(ready.model),
+            )
         }
     };
     let loaded = configuration(environment, &scratch, &endpoint, &name)?;
@@ -104,7 +114,13 @@ fn configuration(
     config::load(&Sources {
         file: None,
         environment: environment.clone(),
-        flags: set.map(|(key, text)| Flag { name: "demo", key: key.to_owned(), text }).to_vec(),
+        flags: set
+            .map(|(key, text)| Flag {
+                name: "demo",
+                key: key.to_owned(),
+                text,
+            })
+            .to_vec(),
     })
 }
 
@@ -113,7 +129,9 @@ async fn host(loaded: Loaded) -> Result<Serving, serve::Error> {
     let journal = serve::open_journal(&loaded.config)?;
     let engine = serve::start_engine(&loaded.config)?;
     let plugins = serve::load_plugins(&loaded.config, &engine).await?;
-    Host::compose(loaded, journal, engine, plugins)?.serve(listeners).await
+    Host::compose(loaded, journal, engine, plugins)?
+        .serve(listeners)
+        .await
 }
 
 /// Submits the question as any client does.
@@ -214,9 +232,19 @@ mod tests {
 
     #[test]
     fn the_demos_host_is_its_own_whatever_the_environment_says() {
-        let environment = [("GRPC_PORT", "1"), ("CONCLAVE_SERVER_DATA_DIR", "/srv"), ("LOG_LEVEL", "ERROR")];
+        let environment = [
+            ("GRPC_PORT", "1"),
+            ("CONCLAVE_SERVER_DATA_DIR", "/srv"),
+            ("LOG_LEVEL", "ERROR"),
+        ];
         let scratch = Scratch::new().unwrap();
-        let loaded = configuration(&environment.into_iter().collect(), &scratch, "http://127.0.0.1:9", "m").unwrap();
+        let loaded = configuration(
+            &environment.into_iter().collect(),
+            &scratch,
+            "http://127.0.0.1:9",
+            "m",
+        )
+        .unwrap();
         let server = loaded.config.server;
         assert_eq!((server.grpc_addr.port(), server.http_addr.port()), (0, 0));
         assert!(server.data_dir.starts_with(scratch.path()));

@@ -39,8 +39,13 @@ pub(super) struct Ready {
 
 impl LocalModel {
     /// Starts the program and waits until it serves. It logs into `log`.
-    pub(super) async fn start(program: &Path, weights: &Path, log: &Path) -> anyhow::Result<(Self, Ready)> {
-        let log_file = File::create(log).with_context(|| format!("cannot write `{}`", log.display()))?;
+    pub(super) async fn start(
+        program: &Path,
+        weights: &Path,
+        log: &Path,
+    ) -> anyhow::Result<(Self, Ready)> {
+        let log_file =
+            File::create(log).with_context(|| format!("cannot write `{}`", log.display()))?;
         let mut child = Command::new(program)
             .arg("--model")
             .arg(weights)
@@ -58,9 +63,11 @@ impl LocalModel {
         let line = tokio::task::spawn_blocking(move || first_line(stdout));
         let line = tokio::time::timeout(START_TIMEOUT, line).await;
         let seconds = START_TIMEOUT.as_secs();
-        let line = line.map_err(|_| anyhow!("the model server was not ready within {seconds} s"))???;
+        let line =
+            line.map_err(|_| anyhow!("the model server was not ready within {seconds} s"))???;
         let ready = serde_json::from_str(&line);
-        let ready = ready.map_err(|_| anyhow!("the model server did not start{}", last_words(log)))?;
+        let ready =
+            ready.map_err(|_| anyhow!("the model server did not start{}", last_words(log)))?;
         Ok((model, ready))
     }
 }
@@ -84,7 +91,11 @@ fn last_words(log: &Path) -> String {
     let log = std::fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<_> = log.lines().rev().take(3).collect();
     let lines: Vec<_> = lines.into_iter().rev().collect();
-    if lines.is_empty() { String::new() } else { format!(": {}", lines.join("; ")) }
+    if lines.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", lines.join("; "))
+    }
 }
 
 /// The program: as it was named, beside this one, or in the `PATH`.
@@ -94,8 +105,13 @@ pub(super) fn program(named: Option<&Path>, environment: &Environment) -> anyhow
     }
     let beside = std::env::current_exe().ok();
     let beside = beside.and_then(|exe| Some(exe.parent()?.join(PROGRAM)));
-    let in_path = environment.get("PATH").into_iter().flat_map(std::env::split_paths);
-    let mut places = beside.into_iter().chain(in_path.map(|dir| dir.join(PROGRAM)));
+    let in_path = environment
+        .get("PATH")
+        .into_iter()
+        .flat_map(std::env::split_paths);
+    let mut places = beside
+        .into_iter()
+        .chain(in_path.map(|dir| dir.join(PROGRAM)));
     places.find(|path| path.is_file()).ok_or_else(|| {
         anyhow!(
             "`{PROGRAM}` is neither beside this program nor in PATH; build it with `cargo build -p {PROGRAM}`, \
@@ -110,7 +126,10 @@ pub(super) fn weights(named: Option<&Path>, environment: &Environment) -> anyhow
         return existing(named.to_owned(), "--weights");
     }
     let home = || Some(Path::new(environment.get("HOME")?).join(".cache"));
-    let cache = environment.get("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
+    let cache = environment
+        .get("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(home);
     let path = cache.unwrap_or_default().join(WEIGHTS);
     if !path.is_file() {
         bail!(
@@ -148,8 +167,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let ready = r#"echo '{"listening":"http://127.0.0.1:1","model":"small"}'; exec sleep 600"#;
         let program = script(dir.path(), ready);
-        let (model, ready) = LocalModel::start(&program, Path::new("w"), &dir.path().join("log")).await.unwrap();
-        assert_eq!((ready.listening.as_str(), ready.model.as_str()), ("http://127.0.0.1:1", "small"));
+        let (model, ready) = LocalModel::start(&program, Path::new("w"), &dir.path().join("log"))
+            .await
+            .unwrap();
+        assert_eq!(
+            (ready.listening.as_str(), ready.model.as_str()),
+            ("http://127.0.0.1:1", "small")
+        );
         let process = PathBuf::from(format!("/proc/{}", model.child.id()));
         assert!(process.exists());
         drop(model);
@@ -160,16 +184,28 @@ mod tests {
     async fn a_model_that_does_not_start_is_quoted() {
         let dir = tempfile::tempdir().unwrap();
         let program = script(dir.path(), "echo 'no such model' >&2; exit 1");
-        let error = LocalModel::start(&program, Path::new("w"), &dir.path().join("log")).await.unwrap_err();
-        assert_eq!(error.to_string(), "the model server did not start: no such model");
+        let error = LocalModel::start(&program, Path::new("w"), &dir.path().join("log"))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the model server did not start: no such model"
+        );
     }
 
     #[test]
     fn whoever_lacks_a_part_is_told_how_to_get_it() {
-        let nowhere: Environment = [("HOME", "/nowhere"), ("PATH", "/nowhere")].into_iter().collect();
+        let nowhere: Environment = [("HOME", "/nowhere"), ("PATH", "/nowhere")]
+            .into_iter()
+            .collect();
         let error = weights(None, &nowhere).unwrap_err().to_string();
-        assert!(error.contains("fetch-model.sh") && error.contains("/nowhere/.cache/conclave"), "{error}");
-        let error = program(Some(Path::new("/nowhere/x")), &nowhere).unwrap_err().to_string();
+        assert!(
+            error.contains("fetch-model.sh") && error.contains("/nowhere/.cache/conclave"),
+            "{error}"
+        );
+        let error = program(Some(Path::new("/nowhere/x")), &nowhere)
+            .unwrap_err()
+            .to_string();
         assert_eq!(error, "--local-model is `/nowhere/x`, which is no file");
     }
 }

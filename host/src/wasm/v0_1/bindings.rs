@@ -1,9 +1,4 @@
 //! What wasmtime generates from `wit/0.1.0`: the strategy's world, and the scorer's on its types.
-#![expect(
-    missing_debug_implementations,
-    unreachable_pub,
-    reason = "generated code"
-)]
 
 pub(super) mod strategy {
     wasmtime::component::bindgen!({

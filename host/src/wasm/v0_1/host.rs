@@ -14,10 +14,12 @@ use crate::wasm::instance::{State, StoppedBySession};
 
 /// A guest's handle of a generation.
 #[derive(Debug)]
+#[expect(unreachable_pub, reason = "the generated bindings export it again")]
 pub struct Job(JobId);
 
 /// A guest's handle of a set of them.
 #[derive(Debug)]
+#[expect(unreachable_pub, reason = "the generated bindings export it again")]
 pub struct JobSet(SetId);
 
 fn stopped(Stopped: Stopped) -> wasmtime::Error {

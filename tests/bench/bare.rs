@@ -1,0 +1,68 @@
+//! The same model calls without a host: what HTTP and the stub cost by themselves.
+
+use anyhow::ensure;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, StatusCode, Uri};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use tokio::task::JoinSet;
+
+/// A client of the model server, with a pool of connections as the host has one.
+#[derive(Clone, Debug)]
+pub(crate) struct Bare {
+    client: Client<HttpConnector, Full<Bytes>>,
+    uri: Uri,
+    body: Bytes,
+}
+
+impl Bare {
+    pub(crate) fn of(url: &str) -> anyhow::Result<Self> {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        // What the host sends for this agent.
+        let body = serde_json::json!({
+            "model": "answer:yes",
+            "messages": [
+                {"role": "system", "content": "You answer as DEV."},
+                {"role": "user", "content": "Is 7 prime?"}
+            ],
+            "stream": true,
+            "stream_options": {"include_usage": true},
+            "temperature": 0.7,
+            "seed": 42
+        });
+        Ok(Self {
+            client: Client::builder(TokioExecutor::new()).build(connector),
+            uri: format!("{url}/v1/chat/completions").parse()?,
+            body: body.to_string().into(),
+        })
+    }
+
+    /// Makes so many calls at once, and reads their answers to the end.
+    pub(crate) async fn ask(&self, calls: u32) -> anyhow::Result<()> {
+        let mut asked = JoinSet::new();
+        for _ in 0..calls {
+            let bare = self.clone();
+            asked.spawn(async move { bare.ask_once().await });
+        }
+        while let Some(answered) = asked.join_next().await {
+            answered??;
+        }
+        Ok(())
+    }
+
+    async fn ask_once(&self) -> anyhow::Result<()> {
+        let mut request = Request::new(Full::new(self.body.clone()));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let response = self.client.request(request).await?;
+        ensure!(response.status() == StatusCode::OK, "the stub answered {}", response.status());
+        let answer = response.into_body().collect().await?.to_bytes();
+        ensure!(answer.ends_with(b"data: [DONE]\n\n"), "the stub's answer is cut off");
+        Ok(())
+    }
+}

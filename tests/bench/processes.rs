@@ -1,0 +1,97 @@
+//! The model server and the host, each in a process of its own.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Stdio};
+use std::time::Instant;
+
+use anyhow::Context as _;
+use conclave_tests::binary::{built, shared_dir};
+use conclave_tests::host::{Host, Setup, bare_command};
+
+use crate::bare::Bare;
+use crate::load::{self, Calls, Load};
+use crate::numbers::Measured;
+use crate::usage::Usage;
+
+/// Both, running.
+#[derive(Debug)]
+pub(crate) struct Processes {
+    stub: Child,
+    stub_url: String,
+    host: Host,
+    /// Where the journal is.
+    _setup: Setup,
+}
+
+impl Processes {
+    /// Starts them.
+    pub(crate) async fn start() -> anyhow::Result<Self> {
+        let mut stub = bare_command(&built("stub-model-server")?)
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("the stub cannot be started")?;
+        let mut line = String::new();
+        let out = stub.stdout.take().context("its output is piped")?;
+        BufReader::new(out).read_line(&mut line)?;
+        let ready: serde_json::Value = serde_json::from_str(&line).context("the stub is not ready")?;
+        let stub_url = ready["listening"].as_str().context("the stub tells no address")?.to_owned();
+        // Beside the binaries, on the disk: a temporary directory may be in memory.
+        let setup = Setup::below(&shared_dir("bench")?)?.arg("--endpoint").arg(&stub_url);
+        let host = setup.start().await?;
+        Ok(Self {
+            stub,
+            stub_url,
+            host,
+            _setup: setup,
+        })
+    }
+
+    /// Puts a load of deliberations on the host.
+    pub(crate) async fn deliberate(&self, load: Load) -> anyhow::Result<Measured> {
+        let mut clients = Vec::new();
+        for _ in 0..load.clients {
+            clients.push(self.host.client().await?);
+        }
+        self.measured(load::deliberations(load, clients)).await
+    }
+
+    /// Puts as many calls on the model server as the deliberations of a load make.
+    pub(crate) async fn ask_bare(&self, load: Load) -> anyhow::Result<Measured> {
+        let bare = Bare::of(&self.stub_url)?;
+        self.measured(load::bare(load, bare)).await
+    }
+
+    /// Puts a load of calls on the host that it refuses by their form, before it looks at anything.
+    pub(crate) async fn refuse(&self, load: Load) -> anyhow::Result<Measured> {
+        let mut clients = Vec::new();
+        for _ in 0..load.clients {
+            clients.push(self.host.client().await?);
+        }
+        self.measured(load::refusals(load, clients)).await
+    }
+
+    async fn measured(&self, calls: impl Future<Output = anyhow::Result<Calls>>) -> anyhow::Result<Measured> {
+        let pids = [self.host.pid(), self.stub.id(), std::process::id()];
+        let [host, stub, client] = pids.map(Usage::of);
+        let started = Instant::now();
+        let calls = calls.await?;
+        let took = started.elapsed();
+        let [host_after, stub_after, client_after] = pids.map(Usage::of);
+        Ok(Measured {
+            submits: calls.submits,
+            wholes: calls.wholes,
+            took,
+            host: host_after? - host?,
+            stub: stub_after? - stub?,
+            client: client_after? - client?,
+        })
+    }
+}
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.stub.kill();
+        let _ = self.stub.wait();
+    }
+}
