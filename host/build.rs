@@ -38,8 +38,15 @@ fn compile_contracts() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(FILES, [PROTO])?;
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     fs::write(out.join("grpc.bin"), descriptors.encode_to_vec())?;
-    let mut builder = tonic_prost_build::configure().include_file("grpc.rs");
-    for (fleet, documented) in SHARED.map(|name| (name, name)).into_iter().chain([("RayExecutorStats", "ExecutionStats")]) {
+    let mut builder = tonic_prost_build::configure()
+        .include_file("grpc.rs")
+        // By far the largest of the events.
+        .boxed(".conclave.v1.DeliberationEvent.event.accepted");
+    let same = SHARED.map(|name| (name, name));
+    for (fleet, documented) in same
+        .into_iter()
+        .chain([("RayExecutorStats", "ExecutionStats")])
+    {
         builder = builder.extern_path(
             format!(".fleet.ray_executor.v1.{fleet}"),
             format!("crate::grpc::pb::ray_executor::v1::{documented}"),

@@ -243,8 +243,7 @@ impl Host {
 
     fn services(&self) -> grpc::Host {
         let run = Arc::clone(&self.run);
-        let inference = &self.config.inference;
-        let has_server = inference.endpoint.is_some() || !inference.allowed_endpoints.is_empty();
+        let has_server = self.config.has_model_server();
         grpc::Host {
             submit: Arc::clone(&self.submit),
             follow: self.follow.clone(),

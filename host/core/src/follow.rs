@@ -151,11 +151,14 @@ impl Watcher {
             }
             let Some(updates) = &mut self.updates else {
                 let records = self.journal.read(&self.id, Seq::START).await?;
-                self.finished = records.last().is_some_and(is_last);
-                if self.finished {
-                    continue;
+                let finished = records.last().is_some_and(is_last);
+                let unseen = records.into_iter().filter(|record| record.seq > self.last);
+                self.backlog = unseen.collect();
+                match (self.backlog.is_empty(), finished) {
+                    (false, _) => continue,
+                    (true, true) => return Ok(None),
+                    (true, false) => return Err(Error::Resting(self.id.clone())),
                 }
-                return Err(Error::Resting(self.id.clone()));
             };
             match updates.recv().await {
                 Ok(Update::Record(record)) if record.seq <= self.last => {}

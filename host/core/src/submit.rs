@@ -7,7 +7,7 @@ use crate::entry::{Accepted, Entry, Record, SEMANTICS_VERSION, digest_of};
 use crate::ids::{DeliberationId, Seq};
 use crate::journal::{self, Creation, IdempotencyKey, Journal};
 use crate::limits::Limits;
-use crate::plugin::{self, Kind, Plugins};
+use crate::plugin::{self, Kind, Plugin, PluginRef, Plugins};
 use crate::request::{self, DeliberationRequest, Draft, Policy};
 use crate::run::{Full, RunDeliberation};
 
@@ -104,22 +104,7 @@ impl SubmitDeliberation {
     /// See [`Error`]; a refused submit records nothing.
     pub async fn submit(&self, submission: Submission) -> Result<Receipt, Error> {
         let request = submission.draft.parse(&self.terms.policy)?;
-        let strategy = self
-            .plugins
-            .resolve(Kind::Strategy, &request.strategy)
-            .await?;
-        let scorer = self.plugins.resolve(Kind::Scorer, &request.scorer).await?;
-        let mut violations = strategy
-            .params
-            .violations("strategy_params", &request.strategy_params);
-        violations.extend(
-            scorer
-                .params
-                .violations("scorer_params", &request.scorer_params),
-        );
-        if !violations.is_empty() {
-            return Err(request::Error::Invalid(violations).into());
-        }
+        let (strategy, scorer) = self.pin(&request).await?;
         let place = self.run.place()?;
         let key = submission.idempotency.map(|(scope, key)| IdempotencyKey {
             scope: scope.to_owned(),
@@ -129,9 +114,9 @@ impl SubmitDeliberation {
         let id = DeliberationId::generate();
         let accepted = Accepted {
             id: id.clone(),
-            request,
-            strategy: strategy.reference.clone(),
-            scorer: scorer.reference.clone(),
+            request: request.clone(),
+            strategy,
+            scorer,
             metadata_allowed: self.terms.metadata_allowed.clone(),
             limits: self.terms.limits,
             seed: seed(&id),
@@ -144,40 +129,53 @@ impl SubmitDeliberation {
             at_ms: 0,
             entry: Entry::Accepted(Box::new(accepted)),
         });
-        let Entry::Accepted(accepted) = &record.entry else {
-            unreachable!("it was made above");
-        };
-        match (
-            self.run
-                .accept(&id, Arc::clone(&record), key.clone(), place)
-                .await?,
-            key,
-        ) {
-            (Creation::Existing { id, fingerprint }, Some(key))
-                if fingerprint != key.fingerprint =>
-            {
-                self.conflict(id, key.key, &accepted.request).await
+        let created = self.run.accept(&id, record, key.clone(), place).await?;
+        let (existing, fingerprint) = match created {
+            Creation::New => {
+                let repeated = false;
+                return Ok(Receipt { id, repeated });
             }
-            (Creation::Existing { id, .. }, _) => Ok(Receipt { id, repeated: true }),
-            (Creation::New, _) => Ok(Receipt {
-                id,
-                repeated: false,
+            Creation::Existing { id, fingerprint } => (id, fingerprint),
+        };
+        match key {
+            Some(key) if key.fingerprint != fingerprint => {
+                Err(self.conflict(existing, key.key, &request).await?)
+            }
+            _ => Ok(Receipt {
+                id: existing,
+                repeated: true,
             }),
         }
     }
 
+    /// The components that the request stands for now, if its params fit them.
+    async fn pin(&self, request: &DeliberationRequest) -> Result<(PluginRef, PluginRef), Error> {
+        let plugins = &self.plugins;
+        let strategy = plugins.resolve(Kind::Strategy, &request.strategy).await?;
+        let scorer = plugins.resolve(Kind::Scorer, &request.scorer).await?;
+        let check = |plugin: &Plugin, field, params| plugin.params.violations(field, params);
+        let mut violations = check(&strategy, "strategy_params", &request.strategy_params);
+        violations.extend(check(&scorer, "scorer_params", &request.scorer_params));
+        if violations.is_empty() {
+            Ok((strategy.reference.clone(), scorer.reference.clone()))
+        } else {
+            Err(request::Error::Invalid(violations).into())
+        }
+    }
+
+    /// Says what differs from the request that the key already stands for.
     async fn conflict(
         &self,
         id: DeliberationId,
         key: String,
         request: &DeliberationRequest,
-    ) -> Result<Receipt, Error> {
+    ) -> Result<Error, Error> {
         let records = self.journal.read(&id, Seq::START).await?;
         let differences = match records.first().map(|record| &record.entry) {
             Some(Entry::Accepted(accepted)) => accepted.request.differences(request),
             _ => Vec::new(),
         };
-        Err(Error::Conflict {
+        Ok(Error::Conflict {
             key,
             id,
             differences,

@@ -83,13 +83,6 @@ async fn find(loaded: &Loaded) -> anyhow::Result<Findings> {
             "the data directory `{dir}` is not writable: {error}; make it writable, or set `server.data_dir` to another one"
         ));
     }
-    if config.inference.endpoint.is_none() && config.inference.allowed_endpoints.is_empty() {
-        findings.notices.push(
-            "no model server is configured, so every request will be refused; set `inference.endpoint`, or list \
-             servers that requests may name in `inference.allowed_endpoints`"
-                .to_owned(),
-        );
-    }
     if let Err(error) = plugins(config, &mut findings).await {
         findings.problems.push(format!("{error:#}"));
     }

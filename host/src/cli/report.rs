@@ -54,6 +54,10 @@ pub(super) fn report(story: &Story, style: Style) -> String {
         &format!("{}, scored by {}", plugins[0], plugins[1]),
     );
     field("Tokens", &tokens(deliberation));
+    if let Some((saved, used, planned)) = saved(deliberation) {
+        let saved = format!("about {saved} tokens, by stopping after {used} of {planned} samples");
+        field("Saved", &style.green(&saved));
+    }
     if let Some(degraded) = degraded(deliberation) {
         field("Agents", &style.red(&degraded));
     }
@@ -86,7 +90,7 @@ fn answer(outcome: &pb::Outcome) -> String {
     clean(extracted.map_or(whole, String::as_str).trim())
 }
 
-/// What was used, and what stopping early is estimated to have spared.
+/// What was used.
 fn tokens(deliberation: &pb::Deliberation) -> String {
     let usage = deliberation.usage.unwrap_or_default();
     let mut text = format!(
@@ -101,21 +105,14 @@ fn tokens(deliberation: &pb::Deliberation) -> String {
             usage.wasted_tokens
         ));
     }
-    if let Some((saved, used, planned)) = deliberation
-        .outcome
-        .as_ref()
-        .and_then(|outcome| saved(outcome, &usage))
-    {
-        text.push_str(&format!(
-            "; about {saved} saved by stopping after {used} of {planned} samples"
-        ));
-    }
     text
 }
 
 /// Tokens that were not spent: the samples that were not finished, at the mean of those that were,
 /// less what they had taken when they were aborted.
-fn saved(outcome: &pb::Outcome, usage: &pb::Usage) -> Option<(i64, i64, i64)> {
+fn saved(deliberation: &pb::Deliberation) -> Option<(i64, i64, i64)> {
+    let outcome = deliberation.outcome.as_ref()?;
+    let usage = deliberation.usage.unwrap_or_default();
     let number = |key: &str| outcome.metadata.get(key)?.parse::<i64>().ok();
     let (planned, used) = (number("samples_planned")?, number("samples_used")?);
     let finished = i64::from(usage.generations_completed);

@@ -65,10 +65,7 @@ impl Story {
     }
 
     pub(super) fn is_finished(&self) -> bool {
-        !matches!(
-            self.deliberation.state(),
-            State::Running | State::Unspecified
-        )
+        is_final(&self.deliberation)
     }
 
     pub(super) fn agents(&self) -> &[pb::Agent] {
@@ -173,6 +170,7 @@ impl Story {
             .clone_from(&finished.cancel_reason);
         deliberation.usage = finished.usage;
         deliberation.end_time = time;
+        deliberation.update_time = time;
         deliberation.sequence = self.after;
     }
 
@@ -201,6 +199,11 @@ impl Story {
         let end = self.deliberation.end_time.as_ref().map(unix_ms)?;
         u64::try_from(end - start).ok()
     }
+}
+
+/// Whether it has its one outcome.
+pub(super) fn is_final(deliberation: &pb::Deliberation) -> bool {
+    !matches!(deliberation.state(), State::Running | State::Unspecified)
 }
 
 fn unix_ms(time: &Timestamp) -> i64 {

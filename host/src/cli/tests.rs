@@ -370,7 +370,7 @@ fn the_timeline_fits_its_terminal() {
             .map(|line| line.chars().count())
             .max()
             .unwrap();
-        assert!(widest <= width.max(54), "{width}: {chart}");
+        assert!(widest <= width.max(56), "{width}: {chart}");
     }
     let unicode = Style {
         color: false,

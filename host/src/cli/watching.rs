@@ -5,11 +5,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
+use tonic::Status;
 
 use super::client::Client;
 use super::failure::Refused;
 use super::live::LiveView;
-use super::story::Story;
+use super::story::{Story, is_final};
 use super::terminal::Terminal;
 use super::{json, lines, pb};
 
@@ -73,7 +74,8 @@ impl Watching<'_> {
     async fn follow(&mut self, mut interrupts: Signal) -> anyhow::Result<Ended> {
         let uid = self.story.deliberation.uid.clone();
         let mut cancelling = false;
-        let mut heard = Instant::now();
+        // Since when nothing was heard of the host, if it is away.
+        let mut away: Option<Instant> = None;
         loop {
             let lost = match self.client.watch(&uid, self.story.after).await {
                 Err(refused) => refused,
@@ -81,13 +83,21 @@ impl Watching<'_> {
                     tokio::select! {
                         event = stream.message() => match event {
                             Ok(Some(event)) => {
-                                heard = Instant::now();
+                                away = None;
                                 self.take(&event)?;
                                 if self.story.is_finished() {
                                     return Ok(Ended::Finished);
                                 }
                             }
-                            Ok(None) => break Refused::from(tonic::Status::unavailable("the stream ended early")),
+                            Ok(None) => match self.client.get(&uid).await {
+                                // Everything behind `after` was told: there was nothing left.
+                                Ok(ended) if is_final(&ended) => {
+                                    self.story.deliberation = ended;
+                                    return Ok(Ended::Finished);
+                                }
+                                Ok(_) => break Refused::from(Status::unavailable("the stream ended early")),
+                                Err(refused) => break refused,
+                            },
                             Err(status) => break Refused::from(status),
                         },
                         _ = interrupts.recv() => {
@@ -102,14 +112,15 @@ impl Watching<'_> {
                     }
                 },
             };
-            if !lost.may_come_back() || heard.elapsed() > PATIENCE {
-                return Err(
-                    anyhow::Error::new(lost).context(format!("cannot watch `{uid}` any longer"))
-                );
+            let waited = away.map(|since| since.elapsed());
+            if !lost.may_come_back() || waited.is_some_and(|waited| waited > PATIENCE) {
+                let lost = anyhow::Error::new(lost);
+                return Err(lost.context(format!("cannot watch `{uid}` any longer")));
             }
-            self.note(&format!(
-                "the host is away ({lost}); watching on when it is back"
-            ));
+            if away.is_none() {
+                away = Some(Instant::now());
+                self.note(&format!("{lost}; watching on when the host is back"));
+            }
             tokio::select! {
                 () = tokio::time::sleep(PAUSE) => {}
                 _ = interrupts.recv() => return Ok(Ended::Left),

@@ -43,6 +43,12 @@ impl Config {
         }
     }
 
+    /// Whether any generation could be sent anywhere.
+    #[must_use]
+    pub fn has_model_server(&self) -> bool {
+        self.inference.endpoint.is_some() || !self.inference.allowed_endpoints.is_empty()
+    }
+
     /// How failed generations are tried again.
     #[must_use]
     pub fn retry(&self) -> Retry {

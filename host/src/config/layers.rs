@@ -23,6 +23,9 @@ const COMMANDS: [&str; 4] = [
     "CONCLAVE_WEIGHTS",
 ];
 
+/// What the variables of the project's own tests start with.
+const TESTS: &str = "CONCLAVE_TEST_";
+
 /// The values of all layers so far, by key.
 pub(super) struct Merged {
     defaults: BTreeMap<String, Json>,
@@ -239,13 +242,31 @@ pub(super) fn unknown_variables(environment: &Environment, config: &Config) -> V
     known.extend(COMMANDS.map(str::to_owned));
     let keys = config.inference.keys.iter();
     known.extend(keys.filter_map(|key| key.api_key_env.clone()));
-    let names = environment.iter().map(|(name, _)| name);
-    let unknown =
-        names.filter(|name| name.starts_with(keys::PREFIX) && !known.iter().any(|one| one == name));
+    let unknown = environment.iter().filter(|(name, value)| {
+        name.starts_with(keys::PREFIX)
+            && !name.starts_with(TESTS)
+            && !known.iter().any(|one| one == name)
+            && !is_service_link(name, value)
+    });
     unknown
-        .map(|name| Problem::UnknownVariable {
+        .map(|(name, _)| Problem::UnknownVariable {
             name: name.to_owned(),
             nearest: keys::nearest(name, known.iter().map(String::as_str)).to_owned(),
         })
         .collect()
+}
+
+/// Whether Kubernetes made the variable, as it does in every pod for every service of the namespace,
+/// one named `conclave` too: `CONCLAVE_SERVICE_HOST`, `CONCLAVE_PORT_50056_TCP` and their like.
+/// <https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>
+fn is_service_link(name: &str, value: &str) -> bool {
+    let of_port = |at: usize| {
+        let rest = &name[at + "_PORT_".len()..];
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        digits > 0 && (rest[digits..].starts_with("_TCP") || rest[digits..].starts_with("_UDP"))
+    };
+    name.ends_with("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || name.ends_with("_PORT") && value.contains("://")
+        || name.match_indices("_PORT_").any(|(at, _)| of_port(at))
 }

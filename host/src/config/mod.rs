@@ -90,10 +90,19 @@ pub fn load(sources: &Sources) -> Result<Loaded, Error> {
     if !problems.is_empty() {
         return Err(Error::Invalid(problems));
     }
+    let mut notices = legacy.notices;
+    if !config.has_model_server() {
+        notices.push(
+            "no model server is configured, so every request will be refused; set \
+             `inference.endpoint`, or list servers that requests may name in \
+             `inference.allowed_endpoints`"
+                .to_owned(),
+        );
+    }
     Ok(Loaded {
         config,
         api_keys,
-        notices: legacy.notices,
+        notices,
         origins,
     })
 }

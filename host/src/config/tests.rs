@@ -37,7 +37,13 @@ fn error_in_file(text: &str) -> String {
 fn without_sources_all_is_default() {
     let loaded = load(&Sources::default()).unwrap();
     assert_eq!(loaded.config, Config::default());
-    assert!(loaded.notices.is_empty() && loaded.api_keys.is_empty());
+    assert!(loaded.api_keys.is_empty());
+    assert!(
+        loaded
+            .notices
+            .concat()
+            .starts_with("no model server is configured")
+    );
 }
 
 #[test]
@@ -134,6 +140,22 @@ fn unknown_keys_are_answered_with_the_nearest() {
 }
 
 #[test]
+fn variables_that_kubernetes_makes_for_services_are_no_settings() {
+    let links = [
+        ("CONCLAVE_SERVICE_HOST", "10.0.0.1"),
+        ("CONCLAVE_SERVICE_PORT_GRPC", "50056"),
+        ("CONCLAVE_PORT", "tcp://10.0.0.1:50056"),
+        ("CONCLAVE_PORT_50056_TCP_ADDR", "10.0.0.1"),
+        ("CONCLAVE_GRPC_PORT", "tcp://10.0.0.1:50056"),
+        ("CONCLAVE_TEST_PYTHON", "python3"),
+    ];
+    assert_eq!(load(&variables(&links)).unwrap().config, Config::default());
+    for misspelt in ["CONCLAVE_GRPC_PORT", "CONCLAVE_SERVER_PORT_"] {
+        assert!(error(&variables(&[(misspelt, "50056")])).contains(misspelt));
+    }
+}
+
+#[test]
 fn bad_values_name_key_value_origin_and_rule() {
     let text = "
         server = { grpc_addr = 'localhost:1', shutdown_grace_seconds = -1 }
@@ -221,6 +243,7 @@ fn names_of_existing_deployments_keep_working() {
         ("GRPC_PORT", "50070"),
         ("LOG_LEVEL", "WARNING"),
         ("NATS_URL", "nats://n"),
+        ("CONCLAVE_INFERENCE_ENDPOINT", "http://h"),
     ]);
     let loaded = load(&sources).unwrap();
     assert_eq!(

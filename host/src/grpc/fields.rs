@@ -80,19 +80,43 @@ mod tests {
     fn fields_have_the_names_of_the_api() {
         let cases = [
             ("task.id", "task_id", "deliberation.task.id"),
-            ("task.metadata key", "constraints.metadata key", "deliberation.task.metadata key"),
-            ("task.metadata[x.y]", "constraints.metadata[x.y]", "deliberation.task.metadata[x.y]"),
-            ("agents[3].id", "agents[3].id", "deliberation.task.agents[3].id"),
+            (
+                "task.metadata key",
+                "constraints.metadata key",
+                "deliberation.task.metadata key",
+            ),
+            (
+                "task.metadata[x.y]",
+                "constraints.metadata[x.y]",
+                "deliberation.task.metadata[x.y]",
+            ),
+            (
+                "agents[3].id",
+                "agents[3].id",
+                "deliberation.task.agents[3].id",
+            ),
             ("model", "vllm_model", "deliberation.task.model"),
             ("endpoint", "vllm_url", "deliberation.endpoint"),
-            ("timeout", "constraints.timeout_seconds", "deliberation.timeout"),
-            ("strategy.name", "constraints.metadata[strategy]", "deliberation.strategy.name"),
+            (
+                "timeout",
+                "constraints.timeout_seconds",
+                "deliberation.timeout",
+            ),
+            (
+                "strategy.name",
+                "constraints.metadata[strategy]",
+                "deliberation.strategy.name",
+            ),
             (
                 "strategy_params/stop/m",
                 "constraints.metadata[strategy_params]/stop/m",
                 "deliberation.strategy.params_json/stop/m",
             ),
-            ("scorer_params", "scorer_params", "deliberation.scorer.params_json"),
+            (
+                "scorer_params",
+                "scorer_params",
+                "deliberation.scorer.params_json",
+            ),
             ("labels key", "labels key", "deliberation.labels key"),
         ];
         for (core, ray_executor, conclave) in cases {
@@ -100,6 +124,9 @@ mod tests {
             assert_eq!(Api::ConclaveV1.field(core), conclave);
         }
         assert_eq!(Api::RayExecutor.difference("role"), "role");
-        assert_eq!(Api::ConclaveV1.difference("task_description"), "deliberation.task.description");
+        assert_eq!(
+            Api::ConclaveV1.difference("task_description"),
+            "deliberation.task.description"
+        );
     }
 }

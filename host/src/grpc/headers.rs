@@ -27,14 +27,22 @@ pub(super) struct Headers {
 impl Headers {
     /// Reads the headers; one that is there and breaks its rule refuses the call.
     pub(super) fn read(metadata: &MetadataMap) -> Result<Self, Refusal> {
-        let choice = |name| key(metadata, name)?.map(|text| plugin_choice(name, &text)).transpose();
-        let traceparent = metadata.get("traceparent").and_then(|value| value.to_str().ok());
+        let choice = |name| {
+            key(metadata, name)?
+                .map(|text| plugin_choice(name, &text))
+                .transpose()
+        };
+        let traceparent = metadata
+            .get("traceparent")
+            .and_then(|value| value.to_str().ok());
         Ok(Self {
             idempotency_key: key(metadata, "idempotency-key")?,
             correlation_id: key(metadata, "x-correlation-id")?,
             strategy: choice("x-conclave-strategy")?,
             scorer: choice("x-conclave-scorer")?,
-            traceparent: traceparent.filter(|text| is_traceparent(text)).map(ToOwned::to_owned),
+            traceparent: traceparent
+                .filter(|text| is_traceparent(text))
+                .map(ToOwned::to_owned),
         })
     }
 }
@@ -73,8 +81,12 @@ pub(super) fn plugin_choice(field: &str, text: &str) -> Result<PluginChoice, Ref
 
 /// Takes 64 hexadecimal digits.
 pub(super) fn digest(field: &str, text: &str) -> Result<Digest, Refusal> {
-    text.parse()
-        .map_err(|_| Refusal::field(field, format!("{field} must be a sha256 digest: 64 hexadecimal digits")))
+    text.parse().map_err(|_| {
+        Refusal::field(
+            field,
+            format!("{field} must be a sha256 digest: 64 hexadecimal digits"),
+        )
+    })
 }
 
 /// Whether a text is a W3C `traceparent` (Trace Context, section 3.2).
@@ -87,7 +99,9 @@ fn is_traceparent(text: &str) -> bool {
             .filter(|part| part.len() == digits && part.bytes().all(is_hex))
     };
     let is_zero = |part: &str| part.bytes().all(|byte| byte == b'0');
-    let (Some(version), Some(trace), Some(parent), Some(_flags)) = (hex(2), hex(32), hex(16), hex(2)) else {
+    let (Some(version), Some(trace), Some(parent), Some(_flags)) =
+        (hex(2), hex(32), hex(16), hex(2))
+    else {
         return false;
     };
     let known_length = version != "00" || parts.next().is_none();
@@ -106,23 +120,35 @@ mod tests {
 
     #[test]
     fn a_key_has_1_to_128_printable_characters() {
-        let key = |value: &str| read("idempotency-key", value).map(|headers| headers.idempotency_key);
+        let key =
+            |value: &str| read("idempotency-key", value).map(|headers| headers.idempotency_key);
         assert_eq!(key("k").unwrap().as_deref(), Some("k"));
         assert!(key(&"k".repeat(128)).is_ok());
         for wrong in ["", &"k".repeat(129), "a\tb"] {
             let error = key(wrong).unwrap_err();
-            assert!(format!("{error:?}").contains("idempotency-key must have"), "{error:?}");
+            assert!(
+                format!("{error:?}").contains("idempotency-key must have"),
+                "{error:?}"
+            );
         }
         assert!(check_key("request_id", "grüße").is_ok());
     }
 
     #[test]
     fn a_plugin_is_chosen_by_name_version_or_digest() {
-        let chosen = |value: &str| read("x-conclave-strategy", value).unwrap().strategy.unwrap();
+        let chosen = |value: &str| {
+            read("x-conclave-strategy", value)
+                .unwrap()
+                .strategy
+                .unwrap()
+        };
         assert_eq!(chosen("debate"), PluginChoice::named("debate"));
         assert_eq!(chosen("debate@1.2.3").version.as_deref(), Some("1.2.3"));
         let digest = format!("sha256:{}", "a".repeat(64));
-        assert_eq!(chosen(&format!("debate@{digest}")).digest, Some(digest.parse().unwrap()));
+        assert_eq!(
+            chosen(&format!("debate@{digest}")).digest,
+            Some(digest.parse().unwrap())
+        );
         assert!(read("x-conclave-scorer", "judge@sha256:12").is_err());
     }
 

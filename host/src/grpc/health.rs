@@ -69,7 +69,11 @@ impl Readiness {
 
     /// Refuses new work when the host takes none.
     pub(super) fn check(&self) -> Result<(), Refusal> {
-        if self.is_ready() { Ok(()) } else { Err(Refusal::NotReady) }
+        if self.is_ready() {
+            Ok(())
+        } else {
+            Err(Refusal::NotReady)
+        }
     }
 }
 

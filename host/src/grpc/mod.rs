@@ -27,6 +27,11 @@ pub use self::health::{Health, Readiness};
 pub use self::server::{ResponseShape, Server, Settings, server};
 
 /// The generated messages, clients and servers, a module a package.
+#[expect(
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    reason = "the generated code silences lints in its own way"
+)]
 pub mod pb {
     include!(concat!(env!("OUT_DIR"), "/grpc.rs"));
 

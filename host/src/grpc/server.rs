@@ -74,7 +74,7 @@ impl Default for Settings {
 /// The services, ready to be served.
 #[derive(Clone, Debug)]
 pub struct Server {
-    calls: Calls<Routes>,
+    pub(super) calls: Calls<Routes>,
     settings: Settings,
 }
 
@@ -100,13 +100,19 @@ pub async fn server(host: Host, settings: Settings) -> (Server, Readiness) {
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     const SOUND: &str = "the build script wrote the descriptors";
-    let routes = Routes::new(DeliberationsServer::new(conclave_v1).max_decoding_message_size(bytes_max))
-        .add_service(documented::RayExecutorServiceServer::new(V1(ray_executor)).max_decoding_message_size(bytes_max))
-        .add_service(fleet::RayExecutorServiceServer::new(fleet_v1).max_decoding_message_size(bytes_max))
-        .add_service(tonic_health::pb::health_server::HealthServer::new(health))
-        .add_service(reflected().build_v1().expect(SOUND))
-        .add_service(reflected().build_v1alpha().expect(SOUND))
-        .prepare();
+    let routes =
+        Routes::new(DeliberationsServer::new(conclave_v1).max_decoding_message_size(bytes_max))
+            .add_service(
+                documented::RayExecutorServiceServer::new(V1(ray_executor))
+                    .max_decoding_message_size(bytes_max),
+            )
+            .add_service(
+                fleet::RayExecutorServiceServer::new(fleet_v1).max_decoding_message_size(bytes_max),
+            )
+            .add_service(tonic_health::pb::health_server::HealthServer::new(health))
+            .add_service(reflected().build_v1().expect(SOUND))
+            .add_service(reflected().build_v1alpha().expect(SOUND))
+            .prepare();
     let calls = Calls::new(routes, settings.calls_max);
     (Server { calls, settings }, readiness)
 }
@@ -122,7 +128,12 @@ impl Server {
         listener: TcpListener,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), tonic::transport::Error> {
-        let Settings { keepalive, drain, connection_calls_max, .. } = self.settings;
+        let Settings {
+            keepalive,
+            drain,
+            connection_calls_max,
+            ..
+        } = self.settings;
         let incoming = TcpIncoming::from(listener)
             .with_nodelay(Some(true))
             .with_keepalive(Some(keepalive));

@@ -1,6 +1,7 @@
 //! Errors as gRPC statuses with details, after AIP-193: the one place that maps them.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::time::Duration;
 
 use conclave_core::plugin::Kind;
@@ -68,7 +69,7 @@ pub(super) fn status(refusal: &Refusal, api: Api) -> Status {
     let fault = match refusal {
         Refusal::Field { field, message } => {
             let fault = Fault::new(Code::InvalidArgument, "INVALID_FIELD", message);
-            fault.violating(field.clone(), message)
+            fault.violating(field, message)
         }
         Refusal::Submit(error) => of_submit(error, api),
         Refusal::Follow(follow::Error::Journal(error)) => of_journal(error),
@@ -79,15 +80,17 @@ pub(super) fn status(refusal: &Refusal, api: Api) -> Status {
         }
         Refusal::NotReady => {
             let message = "the host is starting or stopping and accepts nothing";
-            Fault::new(Code::Unavailable, "HOST_NOT_READY", message).retried_after(RETRY_SOON)
+            Fault::new(Code::Unavailable, "HOST_NOT_READY", &message).retried_after(RETRY_SOON)
         }
         Refusal::Crowded(calls_max) => {
-            let message = format!("the host serves {calls_max} calls, `grpc.calls_max` allows no more");
-            Fault::new(Code::ResourceExhausted, "TOO_MANY_CALLS", message).retried_after(RETRY_SOON)
+            let message =
+                format!("the host serves {calls_max} calls, `grpc.calls_max` allows no more");
+            Fault::new(Code::ResourceExhausted, "TOO_MANY_CALLS", &message)
+                .retried_after(RETRY_SOON)
         }
         Refusal::DeadlineExceeded => {
             let message = "the call's deadline passed; what it asked for may still happen";
-            Fault::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", message)
+            Fault::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", &message)
         }
     };
     fault.status()
@@ -97,16 +100,26 @@ fn of_submit(error: &submit::Error, api: Api) -> Fault {
     match error {
         submit::Error::Request(error) => of_request(error, api),
         submit::Error::Plugin(error) => of_plugin(error, api),
-        submit::Error::Conflict { key, id, differences } => {
-            let fields: Vec<_> = differences.iter().map(|core| api.difference(core)).collect();
+        submit::Error::Conflict {
+            key,
+            id,
+            differences,
+        } => {
+            let fields: Vec<_> = differences
+                .iter()
+                .map(|core| api.difference(core))
+                .collect();
             let fields = fields.join(", ");
-            let message = format!("the key `{key}` already stands for `{id}`, whose request differs in: {fields}");
-            Fault::new(Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED", message)
+            let message = format!(
+                "the key `{key}` already stands for `{id}`, whose request differs in: {fields}"
+            );
+            Fault::new(Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED", &message)
                 .with("deliberation_id", id)
-                .with("differences", fields)
+                .with("differences", &fields)
         }
         submit::Error::Full(error) => {
-            Fault::new(Code::ResourceExhausted, "TOO_MANY_DELIBERATIONS", error).retried_after(RETRY_SOON)
+            Fault::new(Code::ResourceExhausted, "TOO_MANY_DELIBERATIONS", error)
+                .retried_after(RETRY_SOON)
         }
         submit::Error::Journal(error) => of_journal(error),
     }
@@ -119,14 +132,21 @@ fn of_request(error: &request::Error, api: Api) -> Fault {
                 .iter()
                 .map(|violation| (api.field(&violation.field), violation.rule.as_str()))
                 .collect();
-            let sentences: Vec<_> = named.iter().map(|(field, rule)| format!("{field}: {rule}")).collect();
-            let fault = Fault::new(Code::InvalidArgument, "INVALID_FIELD", sentences.join("; "));
-            let add = |fault: Fault, (field, rule)| fault.violating(field, rule);
-            named.into_iter().fold(fault, add)
+            let sentences: Vec<_> = named
+                .iter()
+                .map(|(field, rule)| format!("{field}: {rule}"))
+                .collect();
+            let fault = Fault::new(
+                Code::InvalidArgument,
+                "INVALID_FIELD",
+                &sentences.join("; "),
+            );
+            let add = |fault: Fault, (field, rule): &(String, &str)| fault.violating(field, rule);
+            named.iter().fold(fault, add)
         }
         request::Error::EndpointNotAllowed(endpoint) => {
             Fault::new(Code::PermissionDenied, "ENDPOINT_NOT_ALLOWED", error)
-                .with("field", api.field("endpoint"))
+                .with("field", &api.field("endpoint"))
                 .with("endpoint", endpoint)
         }
         request::Error::NoEndpoint => {
@@ -146,8 +166,8 @@ fn of_plugin(error: &plugin::Error, api: Api) -> Fault {
     Fault::new(Code::InvalidArgument, "PLUGIN_NOT_FOUND", error)
         .with("kind", kind)
         .with("plugin", choice)
-        .with("near", near.join(", "))
-        .violating(api.field(field), &error.to_string())
+        .with("near", &near.join(", "))
+        .violating(&api.field(field), &error.to_string())
 }
 
 fn of_journal(error: &journal::Error) -> Fault {
@@ -163,7 +183,10 @@ fn of_journal(error: &journal::Error) -> Fault {
             Fault::new(Code::DataLoss, "JOURNAL_CORRUPT", error).with("deliberation_id", id)
         }
         journal::Error::Fenced { .. } | journal::Error::Unavailable(_) => {
-            tracing::warn!(error = error as &dyn std::error::Error, "the journal failed a call");
+            tracing::warn!(
+                error = error as &dyn std::error::Error,
+                "the journal failed a call"
+            );
             Fault::new(Code::Unavailable, "JOURNAL_UNAVAILABLE", error).retried_after(RETRY_SOON)
         }
     }
@@ -188,7 +211,7 @@ const RULE_BYTES: usize = 200;
 const VIOLATIONS: usize = 8;
 
 impl Fault {
-    fn new(code: Code, reason: &'static str, message: impl ToString) -> Self {
+    fn new(code: Code, reason: &'static str, message: &dyn Display) -> Self {
         Self {
             code,
             reason,
@@ -200,15 +223,15 @@ impl Fault {
         }
     }
 
-    fn with(mut self, key: &str, value: impl ToString) -> Self {
+    fn with(mut self, key: &str, value: &dyn Display) -> Self {
         let value = clipped(&value.to_string(), RULE_BYTES);
         self.metadata.insert(key.to_owned(), value);
         self
     }
 
-    fn violating(mut self, field: String, rule: &str) -> Self {
+    fn violating(mut self, field: &str, rule: &str) -> Self {
         if self.violations.len() < VIOLATIONS {
-            let (field, rule) = (clipped(&field, FIELD_BYTES), clipped(rule, RULE_BYTES));
+            let (field, rule) = (clipped(field, FIELD_BYTES), clipped(rule, RULE_BYTES));
             self.violations.push(FieldViolation::new(field, rule));
         }
         self
@@ -244,121 +267,4 @@ fn clipped(text: &str, bytes_max: usize) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use conclave_core::endpoint::Endpoint;
-    use conclave_core::ids::DeliberationId;
-    use conclave_core::request::Violation;
-    use conclave_core::run::Full;
-
-    use super::*;
-
-    /// Code, reason, message, violations as `field: rule`, and the delay of a retry in seconds.
-    fn told(refusal: impl Into<Refusal>, api: Api) -> (Code, String, String, Vec<String>, Option<u64>) {
-        let status = status(&refusal.into(), api);
-        let details = status.get_error_details();
-        let info = details.error_info().unwrap();
-        assert_eq!(info.domain, DOMAIN);
-        let violations = details.bad_request().map(|bad| bad.field_violations.clone());
-        let violations = violations.unwrap_or_default().into_iter();
-        let violations = violations.map(|v| format!("{}: {}", v.field, v.description)).collect();
-        let retry = details.retry_info().and_then(|retry| retry.retry_delay);
-        let retry = retry.map(|delay| delay.as_secs());
-        (status.code(), info.reason.clone(), status.message().to_owned(), violations, retry)
-    }
-
-    fn invalid(violations: Vec<Violation>) -> submit::Error {
-        request::Error::Invalid(violations).into()
-    }
-
-    #[test]
-    fn violations_are_named_as_in_the_api() {
-        let error = || {
-            invalid(vec![
-                Violation::new("task.id", "must not be empty"),
-                Violation::new("strategy_params/stop/m", "0 is less than the minimum of 1"),
-            ])
-        };
-        let (code, reason, message, violations, retry) = told(error(), Api::ConclaveV1);
-        assert_eq!((code, reason.as_str(), retry), (Code::InvalidArgument, "INVALID_FIELD", None));
-        let expected = [
-            "deliberation.task.id: must not be empty",
-            "deliberation.strategy.params_json/stop/m: 0 is less than the minimum of 1",
-        ];
-        assert_eq!(violations, expected);
-        assert_eq!(message, expected.join("; "));
-        let (.., violations, _) = told(error(), Api::RayExecutor);
-        assert_eq!(violations[0], "task_id: must not be empty");
-    }
-
-    #[test]
-    fn an_unknown_plugin_is_an_invalid_field_that_tells_near_names() {
-        let error = || submit::Error::from(plugin::Error::NotFound {
-            kind: Kind::Strategy,
-            choice: "sampel-vote".to_owned(),
-            near: vec!["sample-vote".to_owned()],
-        });
-        let (code, reason, message, violations, _) = told(error(), Api::ConclaveV1);
-        assert_eq!((code, reason.as_str()), (Code::InvalidArgument, "PLUGIN_NOT_FOUND"));
-        assert_eq!(message, "no strategy `sampel-vote` is loaded; did you mean `sample-vote`?");
-        assert!(violations[0].starts_with("deliberation.strategy.name: no strategy"), "{violations:?}");
-        let (.., violations, _) = told(error(), Api::RayExecutor);
-        assert!(violations[0].starts_with("constraints.metadata[strategy]: "), "{violations:?}");
-    }
-
-    #[test]
-    fn every_refusal_has_its_code_reason_and_retry() {
-        let id = DeliberationId::new("deliberation-1");
-        let journal = |error: journal::Error| submit::Error::from(error);
-        let cases: Vec<(Refusal, Code, &str, Option<u64>)> = vec![
-            (
-                submit::Error::from(request::Error::EndpointNotAllowed(Endpoint::parse("http://h").unwrap())).into(),
-                Code::PermissionDenied,
-                "ENDPOINT_NOT_ALLOWED",
-                None,
-            ),
-            (submit::Error::from(request::Error::NoEndpoint).into(), Code::Unavailable, "NO_ENDPOINT", Some(30)),
-            (submit::Error::from(Full(7)).into(), Code::ResourceExhausted, "TOO_MANY_DELIBERATIONS", Some(1)),
-            (journal(journal::Error::Unavailable("full".into())).into(), Code::Unavailable, "JOURNAL_UNAVAILABLE", Some(1)),
-            (
-                follow::Error::from(journal::Error::NotFound(id.clone())).into(),
-                Code::NotFound,
-                "DELIBERATION_NOT_FOUND",
-                None,
-            ),
-            (follow::Error::Resting(id.clone()).into(), Code::Unavailable, "DELIBERATION_RESTING", Some(1)),
-            (
-                submit::Error::Conflict { key: "k".to_owned(), id, differences: vec!["role"] }.into(),
-                Code::AlreadyExists,
-                "IDEMPOTENCY_KEY_REUSED",
-                None,
-            ),
-            (Refusal::NotReady, Code::Unavailable, "HOST_NOT_READY", Some(1)),
-            (Refusal::Crowded(3), Code::ResourceExhausted, "TOO_MANY_CALLS", Some(1)),
-            (Refusal::DeadlineExceeded, Code::DeadlineExceeded, "DEADLINE_EXCEEDED", None),
-            (Refusal::field("name", "name is wrong"), Code::InvalidArgument, "INVALID_FIELD", None),
-        ];
-        for (refusal, code, reason, retry) in cases {
-            let shown = format!("{refusal:?}");
-            let (has_code, has_reason, _, _, has_retry) = told(refusal, Api::RayExecutor);
-            assert_eq!((has_code, has_reason.as_str(), has_retry), (code, reason, retry), "{shown}");
-        }
-    }
-
-    #[test]
-    fn a_source_is_not_told_to_a_client() {
-        let error = journal::Error::Unavailable("disk /var/lib/secret is full".into());
-        let (_, _, message, ..) = told(submit::Error::from(error), Api::ConclaveV1);
-        assert_eq!(message, "the journal is unavailable");
-    }
-
-    #[test]
-    fn a_status_fits_into_headers_whatever_a_client_sends() {
-        let long = "🦀".repeat(100_000);
-        let violations = (0..100).map(|_| Violation::new(long.clone(), long.clone())).collect();
-        let status = status(&invalid(violations).into(), Api::ConclaveV1);
-        assert!(status.message().len() <= MESSAGE_BYTES);
-        // Percent-encoded text, and details in base64.
-        let encoded = status.message().len() * 3 + status.details().len() * 4 / 3;
-        assert!(encoded < 8 << 10, "{encoded}");
-    }
-}
+mod tests;

@@ -22,7 +22,10 @@ pub(super) fn duration(duration: Duration) -> prost_types::Duration {
 }
 
 /// A length of time that a client sent.
-pub(super) fn parse_duration(field: &str, wire: prost_types::Duration) -> Result<Duration, Refusal> {
+pub(super) fn parse_duration(
+    field: &str,
+    wire: prost_types::Duration,
+) -> Result<Duration, Refusal> {
     Duration::try_from(wire)
         .map_err(|_| Refusal::field(field, format!("{field} must not be negative")))
 }

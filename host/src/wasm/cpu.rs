@@ -157,8 +157,8 @@ mod tests {
         meter
             .measure(async {
                 for calls in 1..=3 {
-                    spin(Duration::from_millis(4));
-                    assert_eq!(meter.tick(calls, false).is_ok(), calls < 4);
+                    spin(Duration::from_millis(3));
+                    assert!(meter.tick(calls, false).is_ok());
                 }
                 spin(Duration::from_millis(4));
                 let error = meter.tick(4, false).unwrap_err();

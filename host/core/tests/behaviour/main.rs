@@ -11,3 +11,4 @@ mod retries;
 mod scoring;
 mod submit;
 mod support;
+mod watch;

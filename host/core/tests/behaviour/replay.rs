@@ -161,13 +161,10 @@ async fn chance_time_and_budget_repeat_exactly() {
     // The wall clock of the second host differs: virtual time has not passed there.
     resume(&whole, whole.len() - 1, &model(&[1]), runtime.clone()).await;
     assert_eq!(notes.take(), told);
-    let (_, other) = run(&model(&[1500]), runtime).await;
-    assert_ne!(id_of(&other), id_of(&whole));
-    assert_ne!(
-        notes.take(),
-        told,
-        "two deliberations draw the same numbers"
-    );
+    run(&model(&[1500]), runtime).await;
+    let drawn = |told: &[String]| told[0].split("]").next().map(str::to_owned);
+    let other = notes.take();
+    assert_ne!(drawn(&other), drawn(&told), "both draw the same numbers");
 }
 
 #[tokio::test(start_paused = true)]

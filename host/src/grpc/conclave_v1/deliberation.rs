@@ -14,7 +14,12 @@ use crate::grpc::wire::{duration, int32, int64, timestamp};
 
 /// The deliberation as it is.
 pub(super) fn deliberation(view: &View) -> pb::Deliberation {
-    let Accepted { id, request, accepted_at_ms, .. } = &view.accepted;
+    let Accepted {
+        id,
+        request,
+        accepted_at_ms,
+        ..
+    } = &view.accepted;
     let at = |ms: u64| Some(timestamp(accepted_at_ms.saturating_add(ms)));
     let end = End::of(&view.state);
     pb::Deliberation {
@@ -53,9 +58,24 @@ impl End {
     pub(super) fn of(state: &State) -> Self {
         let (pb_state, outcome, failure, reason) = match state {
             State::Running => (pb::deliberation::State::Running, None, None, ""),
-            State::Completed(own) => (pb::deliberation::State::Completed, Some(outcome(own)), None, ""),
-            State::Failed(cause) => (pb::deliberation::State::Failed, None, Some(failure(cause)), ""),
-            State::Cancelled(reason) => (pb::deliberation::State::Cancelled, None, None, reason.as_str()),
+            State::Completed(own) => (
+                pb::deliberation::State::Completed,
+                Some(outcome(own)),
+                None,
+                "",
+            ),
+            State::Failed(cause) => (
+                pb::deliberation::State::Failed,
+                None,
+                Some(failure(cause)),
+                "",
+            ),
+            State::Cancelled(reason) => (
+                pb::deliberation::State::Cancelled,
+                None,
+                None,
+                reason.as_str(),
+            ),
         };
         Self {
             state: pb_state,
@@ -97,7 +117,11 @@ fn plugin(reference: &PluginRef, params: &Value) -> pb::PluginSelection {
 
 fn outcome(outcome: &Outcome) -> pb::Outcome {
     let proposal = &outcome.proposal;
-    let Completeness { agents, agents_completed, agents_failed } = outcome.completeness;
+    let Completeness {
+        agents,
+        agents_completed,
+        agents_failed,
+    } = outcome.completeness;
     pb::Outcome {
         ranked: proposal.ranked.iter().map(ranked).collect(),
         reasoning: proposal.reasoning.clone(),
@@ -178,17 +202,30 @@ mod tests {
     fn a_running_deliberation_shows_what_was_resolved_and_no_end() {
         let first = accepted(&DeliberationId::new("deliberation-1"));
         let shown = deliberation(&View::of(&[first]).unwrap());
-        assert_eq!((shown.name.as_str(), shown.uid.as_str()), ("deliberations/deliberation-1", "deliberation-1"));
+        assert_eq!(
+            (shown.name.as_str(), shown.uid.as_str()),
+            ("deliberations/deliberation-1", "deliberation-1")
+        );
         assert_eq!(shown.state(), pb::deliberation::State::Running);
         let strategy = shown.strategy.unwrap();
-        assert_eq!((strategy.name.as_str(), strategy.version.as_str()), ("sample-vote", "0.1.0"));
+        assert_eq!(
+            (strategy.name.as_str(), strategy.version.as_str()),
+            ("sample-vote", "0.1.0")
+        );
         assert_eq!(strategy.digest.len(), 64);
         // Integers beyond those of a double survive.
-        assert!(strategy.params_json.contains(&u64::MAX.to_string()), "{}", strategy.params_json);
+        assert!(
+            strategy.params_json.contains(&u64::MAX.to_string()),
+            "{}",
+            strategy.params_json
+        );
         let create = shown.create_time.unwrap();
         assert_eq!((create.seconds, create.nanos), (1_763_766_000, 123_000_000));
         assert_eq!(shown.deadline_time.unwrap().seconds, 1_763_766_301);
-        assert_eq!((shown.end_time, shown.outcome, shown.failure), (None, None, None));
+        assert_eq!(
+            (shown.end_time, shown.outcome, shown.failure),
+            (None, None, None)
+        );
         assert_eq!(shown.sequence, 1);
     }
 
@@ -199,15 +236,24 @@ mod tests {
             let last = finished(Seq(2), 1500, verdict);
             deliberation(&View::of(&[first.clone(), (*last).clone()]).unwrap())
         };
-        let failed = ended(Verdict::Failed(Cause::new(CauseKind::PluginTrapped, "it trapped")));
+        let failed = ended(Verdict::Failed(Cause::new(
+            CauseKind::PluginTrapped,
+            "it trapped",
+        )));
         assert_eq!(failed.state(), pb::deliberation::State::Failed);
         let failure = failed.failure.unwrap();
-        assert_eq!((failure.reason.as_str(), failure.message.as_str()), ("PLUGIN_TRAPPED", "it trapped"));
+        assert_eq!(
+            (failure.reason.as_str(), failure.message.as_str()),
+            ("PLUGIN_TRAPPED", "it trapped")
+        );
         let end = failed.end_time.unwrap();
         assert_eq!((end.seconds, end.nanos), (1_763_766_001, 623_000_000));
         let cancelled = ended(Verdict::Cancelled("why".to_owned()));
         assert_eq!(cancelled.state(), pb::deliberation::State::Cancelled);
-        assert_eq!((cancelled.cancel_reason.as_str(), cancelled.failure), ("why", None));
+        assert_eq!(
+            (cancelled.cancel_reason.as_str(), cancelled.failure),
+            ("why", None)
+        );
     }
 
     #[test]
@@ -219,6 +265,9 @@ mod tests {
         assert_eq!(outcome.ranked.len(), 46);
         assert_eq!(outcome.ranked[0].candidate.as_ref().unwrap().jobs, [1]);
         assert_eq!(outcome.completeness.unwrap().agents_failed, 1);
-        assert_eq!(shown.usage.unwrap().completion_tokens, i64::from(u32::MAX) + 1);
+        assert_eq!(
+            shown.usage.unwrap().completion_tokens,
+            i64::from(u32::MAX) + 1
+        );
     }
 }

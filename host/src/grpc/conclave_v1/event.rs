@@ -72,17 +72,23 @@ impl Narrator {
             Entry::Accepted(accepted) => {
                 self.accepted_at_ms = accepted.accepted_at_ms;
                 let view = View::of(std::slice::from_ref(record))?;
-                Event::Accepted(pb::Accepted {
+                Event::Accepted(Box::new(pb::Accepted {
                     deliberation: Some(deliberation(&view)),
-                })
+                }))
             }
             Entry::Submitted { job, what, .. } => {
                 self.jobs.insert(*job, what.clone());
                 return None;
             }
-            Entry::Attempt { job, attempt, after } => self.started(*job, *attempt, after.as_ref()),
+            Entry::Attempt {
+                job,
+                attempt,
+                after,
+            } => self.started(*job, *attempt, after.as_ref()),
             Entry::Completed { job, result, .. } => self.finished(*job, result),
-            Entry::Scoring { scorer, candidates, .. } => {
+            Entry::Scoring {
+                scorer, candidates, ..
+            } => {
                 self.scorings.insert(*scorer, candidates.clone());
                 Event::CandidatesProposed(pb::CandidatesProposed {
                     call: int32(scorer.0),
@@ -101,7 +107,10 @@ impl Narrator {
                 wasted_tokens: int64(*wasted_tokens),
             }),
             Entry::Finished { verdict, spent } => Event::Finished(ended(verdict, spent)),
-            Entry::Delivered { .. } | Entry::Cancelled { .. } | Entry::Budget { .. } | Entry::Timer { .. } => {
+            Entry::Delivered { .. }
+            | Entry::Cancelled { .. }
+            | Entry::Budget { .. }
+            | Entry::Timer { .. } => {
                 return None;
             }
         })
@@ -164,7 +173,9 @@ fn generation(generation: &Generation) -> pb::Generation {
         prompt_tokens: int32(generation.usage.prompt_tokens),
         cached_tokens: int32(generation.usage.cached_tokens),
         completion_tokens: int32(generation.usage.completion_tokens),
-        latency: Some(duration(std::time::Duration::from_millis(generation.latency_ms.into()))),
+        latency: Some(duration(std::time::Duration::from_millis(
+            generation.latency_ms.into(),
+        ))),
     }
 }
 
@@ -196,14 +207,19 @@ mod tests {
         let mut narrator = Narrator::new(Seq(after), Clock::system());
         let records = every_entry(&DeliberationId::new("deliberation-1"));
         let updates = records.into_iter().map(Update::Record);
-        updates.filter_map(|update| narrator.tell(&update)).collect()
+        updates
+            .filter_map(|update| narrator.tell(&update))
+            .collect()
     }
 
     #[test]
     fn an_entry_is_at_most_one_event_with_its_sequence_and_time() {
         let events = told(0);
         let sequences: Vec<_> = events.iter().map(|event| event.sequence).collect();
-        assert!(sequences.windows(2).all(|pair| pair[0] < pair[1]), "{sequences:?}");
+        assert!(
+            sequences.windows(2).all(|pair| pair[0] < pair[1]),
+            "{sequences:?}"
+        );
         assert!(matches!(&events[0].event, Some(Event::Accepted(_))));
         let Some(Event::Finished(finished)) = &events.last().unwrap().event else {
             panic!("{events:?}");
@@ -225,7 +241,14 @@ mod tests {
             Some(Event::CandidatesScored(scored)) if scored.failure.is_none() => Some(scored),
             _ => None,
         });
-        assert_eq!(scored.unwrap().scored[0].candidate.as_ref().unwrap().content, "yes");
+        assert_eq!(
+            scored.unwrap().scored[0]
+                .candidate
+                .as_ref()
+                .unwrap()
+                .content,
+            "yes"
+        );
     }
 
     #[test]
@@ -237,16 +260,29 @@ mod tests {
                 _ => None,
             })
             .collect();
-        assert_eq!((started[0].agent_id.as_str(), started[0].phase.as_str()), ("skeptic", "propose"));
-        assert_eq!((started[0].round, started[0].retry_cause.clone()), (2, None));
+        assert_eq!(
+            (started[0].agent_id.as_str(), started[0].phase.as_str()),
+            ("skeptic", "propose")
+        );
+        assert_eq!(
+            (started[0].round, started[0].retry_cause.clone()),
+            (2, None)
+        );
         let cause = started.last().unwrap().retry_cause.clone().unwrap();
-        assert_eq!((cause.kind.as_str(), cause.message.as_str()), ("unavailable", "connection refused"));
+        assert_eq!(
+            (cause.kind.as_str(), cause.message.as_str()),
+            ("unavailable", "connection refused")
+        );
     }
 
     #[test]
     fn tokens_have_no_sequence() {
         let mut narrator = Narrator::new(Seq::START, Clock::system());
-        let tokens = Update::Tokens { job: JobId(2), attempt: 1, text: Arc::from("for") };
+        let tokens = Update::Tokens {
+            job: JobId(2),
+            attempt: 1,
+            text: Arc::from("for"),
+        };
         let event = narrator.tell(&tokens).unwrap();
         assert_eq!(event.sequence, 0);
         assert!(matches!(event.event, Some(Event::Tokens(tokens)) if tokens.text == "for"));

@@ -81,7 +81,10 @@ fn answered<T>(result: Result<T, Refusal>) -> Result<Response<T>, Status> {
 }
 
 impl ConclaveV1 {
-    async fn create(&self, request: Request<pb::CreateDeliberationRequest>) -> Result<pb::Deliberation, Refusal> {
+    async fn create(
+        &self,
+        request: Request<pb::CreateDeliberationRequest>,
+    ) -> Result<pb::Deliberation, Refusal> {
         let (metadata, _, request) = request.into_parts();
         let mut headers = Headers::read(&metadata)?;
         let key = match request.request_id.as_str() {
@@ -114,7 +117,10 @@ impl ConclaveV1 {
         let request = request.into_inner();
         let id = request::id(&request.name)?;
         let Ok(after) = u64::try_from(request.after_sequence) else {
-            let message = format!("after_sequence is {}, it must not be negative", request.after_sequence);
+            let message = format!(
+                "after_sequence is {}, it must not be negative",
+                request.after_sequence
+            );
             return Err(Refusal::field("after_sequence", message));
         };
         // From the start, whatever has been seen: what comes later refers to it.
@@ -123,7 +129,10 @@ impl ConclaveV1 {
         Ok(watch::events(watcher, narrator, call))
     }
 
-    async fn wait(&self, request: pb::WaitDeliberationRequest) -> Result<pb::Deliberation, Refusal> {
+    async fn wait(
+        &self,
+        request: pb::WaitDeliberationRequest,
+    ) -> Result<pb::Deliberation, Refusal> {
         let id = request::id(&request.name)?;
         let outcome = self.host.follow.wait(&id);
         let Some(timeout) = request.timeout else {
@@ -140,7 +149,10 @@ impl ConclaveV1 {
         Ok(deliberation(&self.host.follow.get(id).await?))
     }
 
-    async fn cancel(&self, request: pb::CancelDeliberationRequest) -> Result<pb::Deliberation, Refusal> {
+    async fn cancel(
+        &self,
+        request: pb::CancelDeliberationRequest,
+    ) -> Result<pb::Deliberation, Refusal> {
         let id = request::id(&request.name)?;
         let reason = request::cancel_reason(request.reason)?;
         Ok(deliberation(&self.host.follow.cancel(&id, reason).await?))

@@ -23,7 +23,9 @@ const REASON_CHARS_MAX: usize = 1024;
 pub(super) fn id(name: &str) -> Result<DeliberationId, Refusal> {
     let id = name.strip_prefix(COLLECTION);
     let sound = |id: &&str| {
-        let graphic = id.chars().all(|c| !c.is_control() && !c.is_whitespace() && c != '/');
+        let graphic = id
+            .chars()
+            .all(|c| !c.is_control() && !c.is_whitespace() && c != '/');
         graphic && (1..=ID_CHARS_MAX).contains(&id.chars().count())
     };
     match id.filter(sound) {
@@ -39,18 +41,24 @@ pub(super) fn id(name: &str) -> Result<DeliberationId, Refusal> {
 pub(super) fn cancel_reason(reason: String) -> Result<String, Refusal> {
     let count = reason.chars().count();
     if count > REASON_CHARS_MAX {
-        let message = format!("reason has {count} characters, at most {REASON_CHARS_MAX} are allowed");
+        let message =
+            format!("reason has {count} characters, at most {REASON_CHARS_MAX} are allowed");
         return Err(Refusal::field("reason", message));
     }
     Ok(reason)
 }
 
 /// The draft that a deliberation stands for; `correlation_id` is the header's.
-pub(super) fn draft(asked: pb::Deliberation, correlation_id: Option<String>) -> Result<Draft, Refusal> {
+pub(super) fn draft(
+    asked: pb::Deliberation,
+    correlation_id: Option<String>,
+) -> Result<Draft, Refusal> {
     let task = asked.task.unwrap_or_default();
     let strategy = asked.strategy.unwrap_or_default();
     let scorer = asked.scorer.unwrap_or_default();
-    let timeout = asked.timeout.map(|wire| parse_duration("deliberation.timeout", wire));
+    let timeout = asked
+        .timeout
+        .map(|wire| parse_duration("deliberation.timeout", wire));
     let own = Some(asked.correlation_id).filter(|text| !text.is_empty());
     Ok(Draft {
         task_id: task.id,
@@ -122,8 +130,18 @@ mod tests {
 
     #[test]
     fn a_name_is_the_collection_and_an_id() {
-        assert_eq!(id("deliberations/deliberation-1").unwrap().as_str(), "deliberation-1");
-        for wrong in ["", "deliberation-1", "deliberations/", "deliberations/a/b", "deliberations/a\n", "deliberations/ "] {
+        assert_eq!(
+            id("deliberations/deliberation-1").unwrap().as_str(),
+            "deliberation-1"
+        );
+        for wrong in [
+            "",
+            "deliberation-1",
+            "deliberations/",
+            "deliberations/a/b",
+            "deliberations/a\n",
+            "deliberations/ ",
+        ] {
             assert!(message(id(wrong)).starts_with("name | name is "), "{wrong}");
         }
         assert!(id(&format!("deliberations/{}", "x".repeat(257))).is_err());
@@ -131,7 +149,10 @@ mod tests {
 
     #[test]
     fn a_reason_is_bounded() {
-        assert_eq!(cancel_reason("é".repeat(1024)).unwrap().chars().count(), 1024);
+        assert_eq!(
+            cancel_reason("é".repeat(1024)).unwrap().chars().count(),
+            1024
+        );
         assert_eq!(
             message(cancel_reason("é".repeat(1025))),
             "reason | reason has 1025 characters, at most 1024 are allowed"
@@ -148,25 +169,55 @@ mod tests {
 
     #[test]
     fn params_do_not_choose_a_plugin_but_a_version_does() {
-        let strategy = |selection| pb::Deliberation { strategy: Some(selection), ..pb::Deliberation::default() };
-        let params = pb::PluginSelection { params_json: "{}".to_owned(), ..pb::PluginSelection::default() };
+        let strategy = |selection| pb::Deliberation {
+            strategy: Some(selection),
+            ..pb::Deliberation::default()
+        };
+        let params = pb::PluginSelection {
+            params_json: "{}".to_owned(),
+            ..pb::PluginSelection::default()
+        };
         assert!(draft(strategy(params), None).unwrap().strategy.is_none());
-        let version = pb::PluginSelection { version: "1.0.0".to_owned(), ..pb::PluginSelection::default() };
+        let version = pb::PluginSelection {
+            version: "1.0.0".to_owned(),
+            ..pb::PluginSelection::default()
+        };
         // The core refuses it: it has no name.
-        assert_eq!(draft(strategy(version), None).unwrap().strategy.unwrap().name, "");
-        let digest = pb::PluginSelection { digest: "12".to_owned(), ..pb::PluginSelection::default() };
-        assert!(message(draft(strategy(digest), None)).starts_with("deliberation.strategy.digest | "));
+        assert_eq!(
+            draft(strategy(version), None)
+                .unwrap()
+                .strategy
+                .unwrap()
+                .name,
+            ""
+        );
+        let digest = pb::PluginSelection {
+            digest: "12".to_owned(),
+            ..pb::PluginSelection::default()
+        };
+        assert!(
+            message(draft(strategy(digest), None)).starts_with("deliberation.strategy.digest | ")
+        );
     }
 
     #[test]
     fn negative_numbers_are_refused_by_field() {
-        let retries = pb::Deliberation { max_retries: Some(-1), ..pb::Deliberation::default() };
+        let retries = pb::Deliberation {
+            max_retries: Some(-1),
+            ..pb::Deliberation::default()
+        };
         assert_eq!(
             message(draft(retries, None)),
             "deliberation.max_retries | max_retries is -1, it must not be negative"
         );
-        let timeout = prost_types::Duration { seconds: -1, nanos: 0 };
-        let timeout = pb::Deliberation { timeout: Some(timeout), ..pb::Deliberation::default() };
+        let timeout = prost_types::Duration {
+            seconds: -1,
+            nanos: 0,
+        };
+        let timeout = pb::Deliberation {
+            timeout: Some(timeout),
+            ..pb::Deliberation::default()
+        };
         assert!(message(draft(timeout, None)).starts_with("deliberation.timeout | "));
     }
 }

@@ -15,7 +15,11 @@ use crate::grpc::status::{Refusal, status};
 /// Nothing runs ahead of the client: the next update is taken when HTTP/2 has room for its event,
 /// and a watcher that falls behind reads the journal again. A client that goes away drops the stream,
 /// and with it the watcher.
-pub(super) fn events(watcher: Watcher, narrator: Narrator, call: Call) -> BoxStream<pb::DeliberationEvent> {
+pub(super) fn events(
+    watcher: Watcher,
+    narrator: Narrator,
+    call: Call,
+) -> BoxStream<pb::DeliberationEvent> {
     let watching = Watching {
         watcher,
         narrator,

@@ -39,7 +39,11 @@ pub(super) fn not_found(message: String) -> GetDeliberationStatusResponse {
 }
 
 fn cancelled(reason: &str) -> String {
-    let reason = if reason.is_empty() { "no reason was given" } else { reason };
+    let reason = if reason.is_empty() {
+        "no reason was given"
+    } else {
+        reason
+    };
     format!("cancelled: {reason}")
 }
 
@@ -50,7 +54,10 @@ fn result(view: &View, outcome: &Outcome) -> DeliberationResult {
     let mut metadata: HashMap<_, _> = outcome.proposal.metadata.clone().into_iter().collect();
     let facts = [
         ("total_agents", completeness.agents.to_string()),
-        ("completed_agents", completeness.agents_completed.to_string()),
+        (
+            "completed_agents",
+            completeness.agents_completed.to_string(),
+        ),
         ("failed_agents", completeness.agents_failed.to_string()),
         ("average_score", format!("{:.4}", outcome.average_score())),
         ("strategy", view.accepted.strategy.to_string()),
@@ -90,7 +97,11 @@ pub(super) fn job(id: &DeliberationId, handle: &Handle, now_ms: u64) -> Option<J
     let Entry::Accepted(accepted) = &handle.accepted().entry else {
         return None;
     };
-    let status = if handle.is_sending() { "RUNNING" } else { "PENDING" };
+    let status = if handle.is_sending() {
+        "RUNNING"
+    } else {
+        "PENDING"
+    };
     let task = &accepted.request.task;
     Some(JobInfo {
         job_id: id.to_string(),
@@ -112,9 +123,9 @@ fn runtime(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use conclave_core::ids::Seq;
+    use conclave_core::outcome::Verdict;
     use conclave_core::outcome::{Cause, CauseKind};
     use conclave_core::testkit::journal::{accepted, every_entry, finished};
-    use conclave_core::outcome::Verdict;
 
     use super::*;
 
@@ -126,13 +137,23 @@ mod tests {
 
     #[test]
     fn a_deliberation_is_told_by_its_end() {
-        let running = status(&View::of(&[accepted(&DeliberationId::new("deliberation-1"))]).unwrap());
+        let running =
+            status(&View::of(&[accepted(&DeliberationId::new("deliberation-1"))]).unwrap());
         assert_eq!((running.status.as_str(), running.result), ("running", None));
-        let failed = ended(Verdict::Failed(Cause::new(CauseKind::AllAgentsFailed, "no agent answered")));
-        assert_eq!((failed.status.as_str(), failed.error_message.as_str()), ("failed", "no agent answered"));
+        let failed = ended(Verdict::Failed(Cause::new(
+            CauseKind::AllAgentsFailed,
+            "no agent answered",
+        )));
+        assert_eq!(
+            (failed.status.as_str(), failed.error_message.as_str()),
+            ("failed", "no agent answered")
+        );
         assert_eq!(failed.result, None);
         let cancelled = ended(Verdict::Cancelled("too late".to_owned()));
-        assert_eq!((cancelled.status.as_str(), cancelled.error_message.as_str()), ("failed", "cancelled: too late"));
+        assert_eq!(
+            (cancelled.status.as_str(), cancelled.error_message.as_str()),
+            ("failed", "cancelled: too late")
+        );
         let silent = ended(Verdict::Cancelled(String::new()));
         assert_eq!(silent.error_message, "cancelled: no reason was given");
     }
@@ -144,18 +165,37 @@ mod tests {
         let response = status(&View::of(&records).unwrap());
         assert_eq!(response.status, "completed");
         let result = response.result.unwrap();
-        assert_eq!((result.agent_id.as_str(), result.proposal.as_str()), ("skeptic", "yes"));
+        assert_eq!(
+            (result.agent_id.as_str(), result.proposal.as_str()),
+            ("skeptic", "yes")
+        );
         assert_eq!(result.reasoning, "majority");
         let fact = |key: &str| result.metadata[key].as_str();
-        assert_eq!((fact("total_agents"), fact("completed_agents"), fact("failed_agents")), ("3", "2", "1"));
-        assert_eq!((fact("strategy"), fact("scorer")), ("sample-vote@0.1.0", "agreement@0.1.0"));
+        assert_eq!(
+            (
+                fact("total_agents"),
+                fact("completed_agents"),
+                fact("failed_agents")
+            ),
+            ("3", "2", "1")
+        );
+        assert_eq!(
+            (fact("strategy"), fact("scorer")),
+            ("sample-vote@0.1.0", "agreement@0.1.0")
+        );
         assert_eq!(fact("votes"), "2/3");
         assert!((0.0..=1.0).contains(&fact("average_score").parse::<f64>().unwrap()));
     }
 
     #[test]
     fn statistics_count_a_cancelled_deliberation_as_failed() {
-        let told = stats(&Totals { accepted: 10, completed: 4, failed: 2, cancelled: 2, duration_ms_sum: 4000 });
+        let told = stats(&Totals {
+            accepted: 10,
+            completed: 4,
+            failed: 2,
+            cancelled: 2,
+            duration_ms_sum: 4000,
+        });
         let counts = (
             told.total_deliberations,
             told.active_deliberations,

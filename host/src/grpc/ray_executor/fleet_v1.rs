@@ -13,14 +13,15 @@ use crate::grpc::pb::fleet::ray_executor::v1::{
     ExecuteBacklogReviewDeliberationRequest, ExecuteDeliberationResponse, GetStatusResponse,
 };
 use crate::grpc::pb::ray_executor::v1::{
-    ExecuteDeliberationRequest, GetActiveJobsRequest, GetActiveJobsResponse, GetDeliberationStatusRequest,
-    GetDeliberationStatusResponse, GetStatusRequest,
+    ExecuteDeliberationRequest, GetActiveJobsRequest, GetActiveJobsResponse,
+    GetDeliberationStatusRequest, GetDeliberationStatusResponse, GetStatusRequest,
 };
 use crate::grpc::server::ResponseShape;
 use crate::grpc::status::status;
 
 const EXECUTE: &str = "fleet.ray_executor.v1.RayExecutorService/ExecuteDeliberation";
-const EXECUTE_BACKLOG_REVIEW: &str = "fleet.ray_executor.v1.RayExecutorService/ExecuteBacklogReviewDeliberation";
+const EXECUTE_BACKLOG_REVIEW: &str =
+    "fleet.ray_executor.v1.RayExecutorService/ExecuteBacklogReviewDeliberation";
 
 /// Serves the package.
 #[derive(Debug)]
@@ -39,7 +40,10 @@ impl RayExecutorService for FleetV1 {
     ) -> Result<Response<ExecuteDeliberationResponse>, Status> {
         let (metadata, _, request) = request.into_parts();
         let task_id = request.task_id.clone();
-        let receipt = self.common.execute(EXECUTE, request, &metadata, ModelRule::Required).await;
+        let receipt = self
+            .common
+            .execute(EXECUTE, request, &metadata, ModelRule::Required)
+            .await;
         let receipt = receipt.map_err(|refusal| status(&refusal, Api::RayExecutor))?;
         Ok(Response::new(submitted(self.shape, task_id, &receipt)))
     }
@@ -50,10 +54,16 @@ impl RayExecutorService for FleetV1 {
     ) -> Result<Response<ExecuteDeliberationResponse>, Status> {
         let (metadata, _, request) = request.into_parts();
         let task_id = request.task_id.clone();
-        let request = backlog_review(request).map_err(|refusal| status(&refusal, Api::RayExecutor))?;
+        let request =
+            backlog_review(request).map_err(|refusal| status(&refusal, Api::RayExecutor))?;
         let receipt = self
             .common
-            .execute(EXECUTE_BACKLOG_REVIEW, request, &metadata, ModelRule::Required)
+            .execute(
+                EXECUTE_BACKLOG_REVIEW,
+                request,
+                &metadata,
+                ModelRule::Required,
+            )
             .await;
         let receipt = receipt.map_err(|refusal| status(&refusal, Api::RayExecutor))?;
         Ok(Response::new(submitted(self.shape, task_id, &receipt)))
@@ -68,8 +78,14 @@ impl RayExecutorService for FleetV1 {
         Ok(Response::new(polled))
     }
 
-    async fn get_status(&self, request: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
-        let told = self.common.host_status(request.get_ref().include_stats).await;
+    async fn get_status(
+        &self,
+        request: Request<GetStatusRequest>,
+    ) -> Result<Response<GetStatusResponse>, Status> {
+        let told = self
+            .common
+            .host_status(request.get_ref().include_stats)
+            .await;
         Ok(Response::new(GetStatusResponse {
             status: told.health.as_str().to_owned(),
             uptime_seconds: told.uptime_seconds,
@@ -87,7 +103,11 @@ impl RayExecutorService for FleetV1 {
 
 /// The answer to a submit. Both shapes are texts in the fields 1, 2, …, so that the older one is the
 /// newer one's message with other texts in its fields.
-fn submitted(shape: ResponseShape, task_id: String, receipt: &Receipt) -> ExecuteDeliberationResponse {
+fn submitted(
+    shape: ResponseShape,
+    task_id: String,
+    receipt: &Receipt,
+) -> ExecuteDeliberationResponse {
     let deliberation_id = receipt.id.to_string();
     let (status, message) = (SUBMITTED.to_owned(), SUBMITTED_MESSAGE.to_owned());
     let [first, second, third, fourth] = match shape {
@@ -112,13 +132,24 @@ mod tests {
 
     #[test]
     fn the_older_shape_reads_as_id_status_and_message() {
-        let receipt = Receipt { id: DeliberationId::new("deliberation-1"), repeated: false };
+        let receipt = Receipt {
+            id: DeliberationId::new("deliberation-1"),
+            repeated: false,
+        };
         let answer = submitted(ResponseShape::Older, "t-1".to_owned(), &receipt);
         // The documented package has the numbers that the older clients of this one expect.
-        let read = documented::ExecuteDeliberationResponse::decode(answer.encode_to_vec().as_slice()).unwrap();
+        let read =
+            documented::ExecuteDeliberationResponse::decode(answer.encode_to_vec().as_slice())
+                .unwrap();
         assert_eq!(read.deliberation_id, "deliberation-1");
-        assert_eq!((read.status.as_str(), read.message.as_str()), (SUBMITTED, SUBMITTED_MESSAGE));
+        assert_eq!(
+            (read.status.as_str(), read.message.as_str()),
+            (SUBMITTED, SUBMITTED_MESSAGE)
+        );
         let newer = submitted(ResponseShape::Newer, "t-1".to_owned(), &receipt);
-        assert_eq!((newer.task_id.as_str(), newer.deliberation_id.as_str()), ("t-1", "deliberation-1"));
+        assert_eq!(
+            (newer.task_id.as_str(), newer.deliberation_id.as_str()),
+            ("t-1", "deliberation-1")
+        );
     }
 }

@@ -20,7 +20,8 @@ pub(super) use self::v1::V1;
 use super::headers::Headers;
 use super::health::Health;
 use super::pb::ray_executor::v1::{
-    ExecuteDeliberationRequest, ExecutionStats, GetActiveJobsResponse, GetDeliberationStatusResponse,
+    ExecuteDeliberationRequest, ExecutionStats, GetActiveJobsResponse,
+    GetDeliberationStatusResponse,
 };
 use super::status::Refusal;
 use super::{Host, Readiness};
@@ -100,7 +101,10 @@ impl RayExecutor {
             match self.host.follow.totals().await {
                 Ok(totals) => stats = Some(answer::stats(&totals)),
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "statistics cannot be read");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "statistics cannot be read"
+                    );
                     health = health.max(Health::Degraded);
                 }
             }
@@ -116,7 +120,9 @@ impl RayExecutor {
     fn active_jobs(&self) -> GetActiveJobsResponse {
         let now_ms = self.host.clock.unix_ms();
         let active = self.host.follow.active();
-        let jobs = active.iter().filter_map(|(id, handle)| job(id, handle, now_ms));
+        let jobs = active
+            .iter()
+            .filter_map(|(id, handle)| job(id, handle, now_ms));
         GetActiveJobsResponse {
             jobs: jobs.collect(),
         }

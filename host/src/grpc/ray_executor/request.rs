@@ -75,7 +75,8 @@ pub(super) fn draft(
         agents: request.agents.into_iter().map(agent).collect(),
         model: request.vllm_model,
         endpoint: request.vllm_url,
-        timeout: positive(constraints.timeout_seconds).map(|seconds| Duration::from_secs(seconds.into())),
+        timeout: positive(constraints.timeout_seconds)
+            .map(|seconds| Duration::from_secs(seconds.into())),
         retries_max: positive(constraints.max_retries),
         strategy,
         strategy_params: given("strategy_params").unwrap_or_default(),
@@ -89,7 +90,11 @@ pub(super) fn draft(
 
 fn check(request: &ExecuteDeliberationRequest, models: ModelRule) -> Result<(), Refusal> {
     not_empty("task_id", "task_id", &request.task_id)?;
-    not_empty("task_description", "task_description", &request.task_description)?;
+    not_empty(
+        "task_description",
+        "task_description",
+        &request.task_description,
+    )?;
     not_empty("role", "role", &request.role)?;
     if request.agents.is_empty() {
         return Err(Refusal::field("agents", "At least one agent is required"));
@@ -102,7 +107,10 @@ fn check(request: &ExecuteDeliberationRequest, models: ModelRule) -> Result<(), 
     }
     not_empty("vllm_url", "vllm_url", &request.vllm_url)?;
     not_empty("vllm_model", "vllm_model", &request.vllm_model)?;
-    request.constraints.as_ref().map_or(Ok(()), check_constraints)
+    request
+        .constraints
+        .as_ref()
+        .map_or(Ok(()), check_constraints)
 }
 
 fn check_constraints(constraints: &TaskConstraints) -> Result<(), Refusal> {
@@ -136,8 +144,13 @@ fn positive(number: i32) -> Option<u32> {
 /// The client's metadata, and the two references that have fields of their own.
 fn metadata(constraints: &TaskConstraints) -> BTreeMap<String, String> {
     let given = constraints.metadata.iter();
-    let mut metadata: BTreeMap<_, _> = given.map(|(key, value)| (key.clone(), value.clone())).collect();
-    for (key, value) in [("story_id", &constraints.story_id), ("plan_id", &constraints.plan_id)] {
+    let mut metadata: BTreeMap<_, _> = given
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    for (key, value) in [
+        ("story_id", &constraints.story_id),
+        ("plan_id", &constraints.plan_id),
+    ] {
         if !value.is_empty() {
             metadata.insert(key.to_owned(), value.clone());
         }
@@ -174,17 +187,27 @@ mod tests {
             task_description: "Is 7 prime?".to_owned(),
             role: "DEV".to_owned(),
             constraints: Some(constraints()),
-            agents: vec![Agent { id: "a".to_owned(), model: "m".to_owned(), ..Agent::default() }],
+            agents: vec![Agent {
+                id: "a".to_owned(),
+                model: "m".to_owned(),
+                ..Agent::default()
+            }],
             vllm_url: "http://h:8000".to_owned(),
             vllm_model: "m".to_owned(),
         }
     }
 
     fn constraints() -> TaskConstraints {
-        TaskConstraints { story_id: "s-1".to_owned(), ..TaskConstraints::default() }
+        TaskConstraints {
+            story_id: "s-1".to_owned(),
+            ..TaskConstraints::default()
+        }
     }
 
-    fn refused(models: ModelRule, change: impl FnOnce(&mut ExecuteDeliberationRequest)) -> (String, String) {
+    fn refused(
+        models: ModelRule,
+        change: impl FnOnce(&mut ExecuteDeliberationRequest),
+    ) -> (String, String) {
         let mut request = request();
         change(&mut request);
         match draft(request, Headers::default(), models) {
@@ -203,20 +226,52 @@ mod tests {
     fn each_rule_has_the_text_of_the_contract() {
         let cases: [(Change, &str, &str); 11] = [
             (|r| r.task_id.clear(), "task_id", "task_id cannot be empty"),
-            (|r| r.task_description = " \n".to_owned(), "task_description", "task_description cannot be empty"),
+            (
+                |r| r.task_description = " \n".to_owned(),
+                "task_description",
+                "task_description cannot be empty",
+            ),
             (|r| r.role.clear(), "role", "role cannot be empty"),
-            (|r| r.agents.clear(), "agents", "At least one agent is required"),
-            (|r| r.agents[0].id.clear(), "agents[0].id", "agent_id cannot be empty"),
-            (|r| r.agents[0].model.clear(), "agents[0].model", "model cannot be empty"),
-            (|r| r.vllm_url.clear(), "vllm_url", "vllm_url cannot be empty"),
-            (|r| r.vllm_model.clear(), "vllm_model", "vllm_model cannot be empty"),
-            (|r| of(r).story_id.clear(), "constraints.story_id", "story_id cannot be empty"),
+            (
+                |r| r.agents.clear(),
+                "agents",
+                "At least one agent is required",
+            ),
+            (
+                |r| r.agents[0].id.clear(),
+                "agents[0].id",
+                "agent_id cannot be empty",
+            ),
+            (
+                |r| r.agents[0].model.clear(),
+                "agents[0].model",
+                "model cannot be empty",
+            ),
+            (
+                |r| r.vllm_url.clear(),
+                "vllm_url",
+                "vllm_url cannot be empty",
+            ),
+            (
+                |r| r.vllm_model.clear(),
+                "vllm_model",
+                "vllm_model cannot be empty",
+            ),
+            (
+                |r| of(r).story_id.clear(),
+                "constraints.story_id",
+                "story_id cannot be empty",
+            ),
             (
                 |r| of(r).timeout_seconds = -5,
                 "constraints.timeout_seconds",
                 "timeout_seconds must be positive, got -5",
             ),
-            (|r| of(r).max_retries = -1, "constraints.max_retries", "max_retries cannot be negative, got -1"),
+            (
+                |r| of(r).max_retries = -1,
+                "constraints.max_retries",
+                "max_retries cannot be negative, got -1",
+            ),
         ];
         for (change, field, message) in cases {
             let refused = refused(ModelRule::Required, change);
@@ -281,7 +336,10 @@ mod tests {
                 ..ExecuteBacklogReviewDeliberationRequest::default()
             })
         };
-        let sound = review("ceremony-1:story-2:role-QA").unwrap().constraints.unwrap();
+        let sound = review("ceremony-1:story-2:role-QA")
+            .unwrap()
+            .constraints
+            .unwrap();
         assert_eq!(sound.timeout_seconds, 9);
         assert_eq!(sound.metadata["task_type"], "BACKLOG_REVIEW_ROLE");
         let message = |task_id| match review(task_id) {
@@ -289,7 +347,12 @@ mod tests {
             other => format!("{other:?}"),
         };
         assert_eq!(message(" "), "task_id is MISSING");
-        for wrong in ["story-2", "ceremony-1:role-QA", "ceremony-1:story-2", "x:ceremony-1:story-2:role-QA"] {
+        for wrong in [
+            "story-2",
+            "ceremony-1:role-QA",
+            "ceremony-1:story-2",
+            "x:ceremony-1:story-2:role-QA",
+        ] {
             assert_eq!(message(wrong), "Invalid task_id format", "{wrong}");
         }
     }

@@ -9,8 +9,9 @@ use super::{RayExecutor, SUBMITTED, SUBMITTED_MESSAGE};
 use crate::grpc::fields::Api;
 use crate::grpc::pb::ray_executor::v1::ray_executor_service_server::RayExecutorService;
 use crate::grpc::pb::ray_executor::v1::{
-    ExecuteDeliberationRequest, ExecuteDeliberationResponse, GetActiveJobsRequest, GetActiveJobsResponse,
-    GetDeliberationStatusRequest, GetDeliberationStatusResponse, GetStatusRequest, GetStatusResponse,
+    ExecuteDeliberationRequest, ExecuteDeliberationResponse, GetActiveJobsRequest,
+    GetActiveJobsResponse, GetDeliberationStatusRequest, GetDeliberationStatusResponse,
+    GetStatusRequest, GetStatusResponse,
 };
 use crate::grpc::status::status;
 
@@ -27,7 +28,10 @@ impl RayExecutorService for V1 {
         request: Request<ExecuteDeliberationRequest>,
     ) -> Result<Response<ExecuteDeliberationResponse>, Status> {
         let (metadata, _, request) = request.into_parts();
-        let receipt = self.0.execute(EXECUTE, request, &metadata, ModelRule::Optional).await;
+        let receipt = self
+            .0
+            .execute(EXECUTE, request, &metadata, ModelRule::Optional)
+            .await;
         let receipt = receipt.map_err(|refusal| status(&refusal, Api::RayExecutor))?;
         Ok(Response::new(ExecuteDeliberationResponse {
             deliberation_id: receipt.id.to_string(),
@@ -45,7 +49,10 @@ impl RayExecutorService for V1 {
         Ok(Response::new(polled))
     }
 
-    async fn get_status(&self, request: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
+    async fn get_status(
+        &self,
+        request: Request<GetStatusRequest>,
+    ) -> Result<Response<GetStatusResponse>, Status> {
         let told = self.0.host_status(request.get_ref().include_stats).await;
         Ok(Response::new(GetStatusResponse {
             status: told.health.as_str().to_owned(),

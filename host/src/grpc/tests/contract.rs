@@ -10,14 +10,21 @@ use crate::grpc::pb;
 
 fn file(package: &str) -> FileDescriptorProto {
     let set = FileDescriptorSet::decode(pb::DESCRIPTORS).unwrap();
-    set.file.into_iter().find(|file| file.package() == package).unwrap()
+    set.file
+        .into_iter()
+        .find(|file| file.package() == package)
+        .unwrap()
 }
 
 /// Every message of a package as `number name: type, …`.
 fn messages(package: &str) -> BTreeMap<String, String> {
     let file = file(package);
     let line = |message: &DescriptorProto| {
-        let fields: Vec<_> = message.field.iter().map(|field| self::field(message, field)).collect();
+        let fields: Vec<_> = message
+            .field
+            .iter()
+            .map(|field| self::field(message, field))
+            .collect();
         (message.name().to_owned(), fields.join(", "))
     };
     file.message_type.iter().map(line).collect()
@@ -26,7 +33,11 @@ fn messages(package: &str) -> BTreeMap<String, String> {
 fn field(message: &DescriptorProto, field: &FieldDescriptorProto) -> String {
     let short = field.type_name().rsplit('.').next().unwrap_or_default();
     let is_map = message.nested_type.iter().any(|nested| {
-        nested.name() == short && nested.options.as_ref().is_some_and(|options| options.map_entry())
+        nested.name() == short
+            && nested
+                .options
+                .as_ref()
+                .is_some_and(|options| options.map_entry())
     });
     let of_type = match field.r#type() {
         Type::String => "string",
@@ -47,10 +58,19 @@ fn methods(package: &str) -> Vec<String> {
     let file = file(package);
     let service = &file.service[0];
     assert_eq!(service.name(), "RayExecutorService");
-    let short = |name: &str| name.strip_prefix(&format!(".{package}.")).unwrap().to_owned();
+    let short = |name: &str| {
+        name.strip_prefix(&format!(".{package}."))
+            .unwrap()
+            .to_owned()
+    };
     let line = |method: &prost_types::MethodDescriptorProto| {
         assert!(!method.client_streaming() && !method.server_streaming());
-        format!("{}({}) -> {}", method.name(), short(method.input_type()), short(method.output_type()))
+        format!(
+            "{}({}) -> {}",
+            method.name(),
+            short(method.input_type()),
+            short(method.output_type())
+        )
     };
     service.method.iter().map(line).collect()
 }
@@ -74,7 +94,10 @@ const COMMON: &[(&str, &str)] = &[
         "1 story_id: string, 2 plan_id: string, 3 timeout_seconds: int32, 4 max_retries: int32, \
          5 metadata: map<string,string>",
     ),
-    ("Agent", "1 id: string, 2 role: string, 3 model: string, 4 prompt_template: string"),
+    (
+        "Agent",
+        "1 id: string, 2 role: string, 3 model: string, 4 prompt_template: string",
+    ),
     (
         "DeliberationResult",
         "1 agent_id: string, 2 proposal: string, 3 reasoning: string, 4 score: float, 5 metadata: map<string,string>",
@@ -91,7 +114,8 @@ const STATS: &str = "1 total_deliberations: int64, 2 active_deliberations: int64
 
 fn expected(own: &[(&str, &str)]) -> BTreeMap<String, String> {
     let all = COMMON.iter().chain(own);
-    all.map(|(name, fields)| ((*name).to_owned(), (*fields).to_owned())).collect()
+    all.map(|(name, fields)| ((*name).to_owned(), (*fields).to_owned()))
+        .collect()
 }
 
 #[test]
@@ -101,7 +125,10 @@ fn the_documented_package_has_the_contract_s_messages_and_calls() {
             "ExecuteDeliberationResponse",
             "1 deliberation_id: string, 2 status: string, 3 message: string",
         ),
-        ("GetStatusResponse", "1 status: string, 2 stats: ExecutionStats, 3 uptime_seconds: int64"),
+        (
+            "GetStatusResponse",
+            "1 status: string, 2 stats: ExecutionStats, 3 uptime_seconds: int64",
+        ),
         ("ExecutionStats", STATS),
     ];
     assert_eq!(messages("ray_executor.v1"), expected(&own));
@@ -127,7 +154,10 @@ fn the_deployed_package_has_the_contract_s_messages_and_calls() {
             "ExecuteDeliberationResponse",
             "1 task_id: string, 2 deliberation_id: string, 3 status: string, 4 message: string",
         ),
-        ("GetStatusResponse", "1 status: string, 2 uptime_seconds: int64, 3 stats: RayExecutorStats"),
+        (
+            "GetStatusResponse",
+            "1 status: string, 2 uptime_seconds: int64, 3 stats: RayExecutorStats",
+        ),
         ("RayExecutorStats", STATS),
     ];
     assert_eq!(messages("fleet.ray_executor.v1"), expected(&own));
@@ -156,7 +186,12 @@ fn every_field_and_call_of_the_native_api_is_documented() {
     for (at, message) in (0..).zip(&file.message_type) {
         assert!(documented(&[4, at]), "{}", message.name());
         for (field_at, field) in (0..).zip(&message.field) {
-            assert!(documented(&[4, at, 2, field_at]), "{}.{}", message.name(), field.name());
+            assert!(
+                documented(&[4, at, 2, field_at]),
+                "{}.{}",
+                message.name(),
+                field.name()
+            );
         }
     }
     for (at, method) in (0..).zip(&file.service[0].method) {

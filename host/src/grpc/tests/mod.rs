@@ -9,25 +9,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use conclave_core::clock::Clock;
+use conclave_core::generation::Failure;
+use conclave_core::outcome::Candidate;
+use conclave_core::run::RunDeliberation;
+use conclave_core::runtime;
 use conclave_core::testkit::host::{Host as Fakes, prompt, terms};
 use conclave_core::testkit::inference::{Script, ScriptedInference};
 use conclave_core::testkit::journal::MemoryJournal;
 use conclave_core::testkit::runtime::{ScriptedRuntime, proposal};
-use conclave_core::outcome::Candidate;
-use conclave_core::run::RunDeliberation;
-use conclave_core::runtime;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use super::call::Calls;
 use super::{Health, Host, Readiness, Settings, server};
 
 /// A server on a free port, and a connection to it.
 struct Served {
     channel: Channel,
+    /// The same services without HTTP/2 between: tonic's channel ends a call at its deadline itself.
+    calls: Calls<Routes>,
     readiness: Readiness,
     journal: MemoryJournal,
     run: Arc<RunDeliberation>,
@@ -43,12 +48,21 @@ impl Served {
 
     /// A ready server whose model never answers.
     async fn hanging() -> Self {
-        Self::start(ScriptedInference::new(|_, _| Script::hang()), Settings::default()).await
+        Self::start(
+            ScriptedInference::new(|_, _| Script::hang()),
+            Settings::default(),
+        )
+        .await
     }
 
     async fn start(inference: ScriptedInference, settings: Settings) -> Self {
         let journal = MemoryJournal::new();
-        let fakes = Fakes::idle(&journal, Arc::new(inference), Arc::new(asks_every_agent()), terms());
+        let fakes = Fakes::idle(
+            &journal,
+            Arc::new(inference),
+            Arc::new(asks_every_agent()),
+            terms(),
+        );
         let run = Arc::clone(&fakes.run);
         let host = Host {
             submit: Arc::new(fakes.submit),
@@ -58,6 +72,7 @@ impl Served {
         };
         let (server, readiness) = server(host, settings).await;
         readiness.set(true).await;
+        let calls = server.calls.clone();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -65,8 +80,20 @@ impl Served {
             let stopped = async { stopped.await.unwrap_or_default() };
             server.serve(listener, stopped).await.unwrap();
         });
-        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-        Self { channel, readiness, journal, run, stop, serving }
+        let channel = Endpoint::from_shared(format!("http://{address}"))
+            .unwrap()
+            .connect()
+            .await
+            .unwrap();
+        Self {
+            channel,
+            calls,
+            readiness,
+            journal,
+            run,
+            stop,
+            serving,
+        }
     }
 }
 
@@ -77,24 +104,32 @@ fn asks_every_agent() -> ScriptedRuntime {
         let mut asked = Vec::new();
         for agent in &task.task.agents {
             let job = guest.submit(prompt(agent.id.as_str(), "Is 7 prime?"))?;
-            asked.push((agent.id.clone(), job.map_err(refused)?));
+            asked.push((agent.id.clone(), job.map_err(|failure| refused(&failure))?));
         }
         let mut candidates = Vec::new();
         for (agent, job) in asked {
             if let Ok(generation) = guest.wait(job).await? {
                 let content = generation.text;
-                candidates.push(Candidate { agent, content, reasoning: None, jobs: vec![job] });
+                candidates.push(Candidate {
+                    agent,
+                    content,
+                    reasoning: None,
+                    jobs: vec![job],
+                });
             }
         }
         if candidates.is_empty() {
             return Err(runtime::Error::Refused("nobody answered".to_owned()));
         }
-        let scores = guest.score(candidates.clone()).await?.map_err(refused)?;
+        let scores = guest
+            .score(candidates.clone())
+            .await?
+            .map_err(|failure| refused(&failure))?;
         Ok(proposal(candidates, scores))
     })
 }
 
-fn refused(failure: conclave_core::generation::Failure) -> runtime::Error {
+fn refused(failure: &Failure) -> runtime::Error {
     runtime::Error::Refused(failure.to_string())
 }
 
@@ -102,7 +137,11 @@ fn refused(failure: conclave_core::generation::Failure) -> runtime::Error {
 fn told(status: &Status) -> (Code, String, String) {
     let details = status.get_error_details();
     let reason = details.error_info().map(|info| info.reason.clone());
-    (status.code(), reason.unwrap_or_default(), status.message().to_owned())
+    (
+        status.code(),
+        reason.unwrap_or_default(),
+        status.message().to_owned(),
+    )
 }
 
 /// Waits a little, for what has no event to wait for.

@@ -14,7 +14,8 @@ use crate::grpc::pb::conclave::v1::deliberation_event::Event;
 use crate::grpc::pb::conclave::v1::deliberations_client::DeliberationsClient;
 use crate::grpc::pb::conclave::v1::{
     Agent, CancelDeliberationRequest, CreateDeliberationRequest, Deliberation, DeliberationEvent,
-    GetDeliberationRequest, PluginSelection, Task, WaitDeliberationRequest, WatchDeliberationRequest,
+    GetDeliberationRequest, PluginSelection, Task, WaitDeliberationRequest,
+    WatchDeliberationRequest,
 };
 
 pub(super) fn client(served: &Served) -> DeliberationsClient<Channel> {
@@ -22,7 +23,10 @@ pub(super) fn client(served: &Served) -> DeliberationsClient<Channel> {
 }
 
 fn create() -> CreateDeliberationRequest {
-    let agent = |id: &str| Agent { id: id.to_owned(), ..Agent::default() };
+    let agent = |id: &str| Agent {
+        id: id.to_owned(),
+        ..Agent::default()
+    };
     CreateDeliberationRequest {
         deliberation: Some(Deliberation {
             task: Some(Task {
@@ -39,12 +43,26 @@ fn create() -> CreateDeliberationRequest {
 }
 
 fn wait(name: &str) -> WaitDeliberationRequest {
-    WaitDeliberationRequest { name: name.to_owned(), timeout: None }
+    WaitDeliberationRequest {
+        name: name.to_owned(),
+        timeout: None,
+    }
 }
 
-async fn watched(client: &mut DeliberationsClient<Channel>, name: &str, after_sequence: i64) -> Vec<DeliberationEvent> {
-    let request = WatchDeliberationRequest { name: name.to_owned(), after_sequence };
-    let mut stream = client.watch_deliberation(request).await.unwrap().into_inner();
+async fn watched(
+    client: &mut DeliberationsClient<Channel>,
+    name: &str,
+    after_sequence: i64,
+) -> Vec<DeliberationEvent> {
+    let request = WatchDeliberationRequest {
+        name: name.to_owned(),
+        after_sequence,
+    };
+    let mut stream = client
+        .watch_deliberation(request)
+        .await
+        .unwrap()
+        .into_inner();
     let mut events = Vec::new();
     while let Some(event) = stream.message().await.unwrap() {
         events.push(event);
@@ -56,15 +74,27 @@ async fn watched(client: &mut DeliberationsClient<Channel>, name: &str, after_se
 async fn a_deliberation_is_created_waited_for_and_read() {
     let served = Served::answering("yes").await;
     let mut client = client(&served);
-    let created = client.create_deliberation(create()).await.unwrap().into_inner();
+    let created = client
+        .create_deliberation(create())
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(created.name, format!("deliberations/{}", created.uid));
     assert_eq!(created.strategy.unwrap().name, "scripted");
-    let done = client.wait_deliberation(wait(&created.name)).await.unwrap().into_inner();
+    let done = client
+        .wait_deliberation(wait(&created.name))
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(done.state(), State::Completed);
     let winner = &done.outcome.as_ref().unwrap().ranked[0];
     assert_eq!(winner.candidate.as_ref().unwrap().content, "yes");
     assert_eq!(done.usage.unwrap().generations_completed, 2);
-    let read = client.get_deliberation(GetDeliberationRequest { name: created.name }).await.unwrap().into_inner();
+    let read = client
+        .get_deliberation(GetDeliberationRequest { name: created.name })
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(read, done);
 }
 
@@ -72,17 +102,29 @@ async fn a_deliberation_is_created_waited_for_and_read() {
 async fn a_watch_tells_the_story_and_resumes_behind_any_event() {
     let served = Served::answering("yes").await;
     let mut client = client(&served);
-    let name = client.create_deliberation(create()).await.unwrap().into_inner().name;
+    let name = client
+        .create_deliberation(create())
+        .await
+        .unwrap()
+        .into_inner()
+        .name;
     client.wait_deliberation(wait(&name)).await.unwrap();
     let events = watched(&mut client, &name, 0).await;
-    let kinds: Vec<_> = events.iter().filter_map(|event| event.event.as_ref()).map(kind).collect();
+    let kinds: Vec<_> = events
+        .iter()
+        .filter_map(|event| event.event.as_ref())
+        .map(kind)
+        .collect();
     assert_eq!(kinds.first(), Some(&"accepted"));
     assert_eq!(kinds.last(), Some(&"finished"));
     for expected in ["progress", "started", "generated", "proposed", "scored"] {
         assert!(kinds.contains(&expected), "{expected} in {kinds:?}");
     }
     for (seen, event) in events.iter().enumerate() {
-        assert_eq!(watched(&mut client, &name, event.sequence).await, events[seen + 1..]);
+        assert_eq!(
+            watched(&mut client, &name, event.sequence).await,
+            events[seen + 1..]
+        );
     }
 }
 
@@ -103,20 +145,48 @@ fn kind(event: &Event) -> &'static str {
 
 #[tokio::test]
 async fn a_live_watch_shows_tokens_and_the_cancel() {
-    let script = |_: &_, _| Script::tokens(["for", "ty"]).after(Duration::from_millis(50)).then_hang();
+    let script = |_: &_, _| {
+        Script::tokens(["for", "ty"])
+            .after(Duration::from_millis(50))
+            .then_hang()
+    };
     let served = Served::start(ScriptedInference::new(script), Settings::default()).await;
     let mut client = client(&served);
-    let name = client.create_deliberation(create()).await.unwrap().into_inner().name;
-    let request = WatchDeliberationRequest { name: name.clone(), after_sequence: 0 };
-    let mut stream = client.watch_deliberation(request).await.unwrap().into_inner();
+    let name = client
+        .create_deliberation(create())
+        .await
+        .unwrap()
+        .into_inner()
+        .name;
+    let request = WatchDeliberationRequest {
+        name: name.clone(),
+        after_sequence: 0,
+    };
+    let mut stream = client
+        .watch_deliberation(request)
+        .await
+        .unwrap()
+        .into_inner();
     let mut kinds = Vec::new();
     while let Some(event) = stream.message().await.unwrap() {
         let event = event.event.unwrap();
-        if matches!(&event, Event::Tokens(tokens) if tokens.text == "ty") && !kinds.contains(&"cancel") {
+        if matches!(&event, Event::Tokens(tokens) if tokens.text == "ty")
+            && !kinds.contains(&"cancel")
+        {
             kinds.push("cancel");
-            let request = CancelDeliberationRequest { name: name.clone(), reason: "enough".to_owned() };
-            let cancelled = client.cancel_deliberation(request).await.unwrap().into_inner();
-            assert_eq!((cancelled.state(), cancelled.cancel_reason.as_str()), (State::Cancelled, "enough"));
+            let request = CancelDeliberationRequest {
+                name: name.clone(),
+                reason: "enough".to_owned(),
+            };
+            let cancelled = client
+                .cancel_deliberation(request)
+                .await
+                .unwrap()
+                .into_inner();
+            assert_eq!(
+                (cancelled.state(), cancelled.cancel_reason.as_str()),
+                (State::Cancelled, "enough")
+            );
         }
         kinds.push(kind(&event));
     }
@@ -128,20 +198,57 @@ async fn a_live_watch_shows_tokens_and_the_cancel() {
 async fn a_wait_ends_at_its_timeout_or_at_the_call_s_deadline() {
     let served = Served::hanging().await;
     let mut client = client(&served);
-    let name = client.create_deliberation(create()).await.unwrap().into_inner().name;
-    let timeout = Some(prost_types::Duration { seconds: 0, nanos: 30_000_000 });
-    let request = WaitDeliberationRequest { name: name.clone(), timeout };
-    let still = client.wait_deliberation(request).await.unwrap().into_inner();
+    let name = client
+        .create_deliberation(create())
+        .await
+        .unwrap()
+        .into_inner()
+        .name;
+    let timeout = Some(prost_types::Duration {
+        seconds: 0,
+        nanos: 30_000_000,
+    });
+    let request = WaitDeliberationRequest {
+        name: name.clone(),
+        timeout,
+    };
+    let still = client
+        .wait_deliberation(request)
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(still.state(), State::Running);
-    let negative = Some(prost_types::Duration { seconds: -1, nanos: 0 });
-    let request = WaitDeliberationRequest { name: name.clone(), timeout: negative };
-    assert_eq!(client.wait_deliberation(request).await.unwrap_err().code(), Code::InvalidArgument);
-    // The header and not the client's own clock, which would hide what the server answers.
-    let status = client.wait_deliberation(deadline(wait(&name))).await.unwrap_err();
-    assert_eq!(told(&status).1, "DEADLINE_EXCEEDED");
-    assert_eq!(status.code(), Code::DeadlineExceeded);
-    let watch = WatchDeliberationRequest { name, after_sequence: 0 };
-    let mut stream = client.watch_deliberation(deadline(watch)).await.unwrap().into_inner();
+    let negative = Some(prost_types::Duration {
+        seconds: -1,
+        nanos: 0,
+    });
+    let request = WaitDeliberationRequest {
+        name: name.clone(),
+        timeout: negative,
+    };
+    assert_eq!(
+        client.wait_deliberation(request).await.unwrap_err().code(),
+        Code::InvalidArgument
+    );
+    let mut client = DeliberationsClient::new(served.calls.clone());
+    let status = client
+        .wait_deliberation(deadline(wait(&name)))
+        .await
+        .unwrap_err();
+    let (code, reason, _) = told(&status);
+    assert_eq!(
+        (code, reason.as_str()),
+        (Code::DeadlineExceeded, "DEADLINE_EXCEEDED")
+    );
+    let watch = WatchDeliberationRequest {
+        name,
+        after_sequence: 0,
+    };
+    let mut stream = client
+        .watch_deliberation(deadline(watch))
+        .await
+        .unwrap()
+        .into_inner();
     let status = loop {
         match stream.message().await {
             Ok(event) => assert!(event.is_some(), "the stream ended without an error"),
@@ -153,7 +260,9 @@ async fn a_wait_ends_at_its_timeout_or_at_the_call_s_deadline() {
 
 fn deadline<T>(body: T) -> Request<T> {
     let mut request = Request::new(body);
-    request.metadata_mut().insert("grpc-timeout", "200m".parse().unwrap());
+    request
+        .metadata_mut()
+        .insert("grpc-timeout", "200m".parse().unwrap());
     request
 }
 
@@ -161,20 +270,45 @@ fn deadline<T>(body: T) -> Request<T> {
 async fn a_request_id_is_one_deliberation() {
     let served = Served::answering("yes").await;
     let mut client = client(&served);
-    let keyed = || CreateDeliberationRequest { request_id: "r-1".to_owned(), ..create() };
-    let first = client.create_deliberation(keyed()).await.unwrap().into_inner();
-    let again = client.create_deliberation(keyed()).await.unwrap().into_inner();
+    let keyed = || CreateDeliberationRequest {
+        request_id: "r-1".to_owned(),
+        ..create()
+    };
+    let first = client
+        .create_deliberation(keyed())
+        .await
+        .unwrap()
+        .into_inner();
+    let again = client
+        .create_deliberation(keyed())
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(first.name, again.name);
     let mut other = keyed();
-    other.deliberation.get_or_insert_default().task.get_or_insert_default().description = "Is 8?".to_owned();
+    other
+        .deliberation
+        .get_or_insert_default()
+        .task
+        .get_or_insert_default()
+        .description = "Is 8?".to_owned();
     let status = client.create_deliberation(other).await.unwrap_err();
     assert_eq!(status.code(), Code::AlreadyExists);
     let details = status.get_error_details();
     let info = details.error_info().unwrap();
-    assert_eq!(info.metadata["differences"], "deliberation.task.description");
+    assert_eq!(
+        info.metadata["differences"],
+        "deliberation.task.description"
+    );
     assert_eq!(info.metadata["deliberation_id"], first.uid);
-    let long = CreateDeliberationRequest { request_id: "r".repeat(129), ..create() };
-    assert_eq!(client.create_deliberation(long).await.unwrap_err().code(), Code::InvalidArgument);
+    let long = CreateDeliberationRequest {
+        request_id: "r".repeat(129),
+        ..create()
+    };
+    assert_eq!(
+        client.create_deliberation(long).await.unwrap_err().code(),
+        Code::InvalidArgument
+    );
 }
 
 #[tokio::test]
@@ -184,10 +318,22 @@ async fn every_refusal_names_the_field() {
     type Change = fn(&mut Deliberation);
     let cases: [(Change, &str); 6] = [
         (|d| d.task = None, "deliberation.task.id"),
-        (|d| d.task.get_or_insert_default().agents.clear(), "deliberation.task.agents"),
-        (|d| d.endpoint = "nonsense".to_owned(), "deliberation.endpoint"),
-        (|d| d.strategy = Some(named("scriptd", "")), "deliberation.strategy.name"),
-        (|d| d.strategy = Some(named("", r#"{"count": 0}"#)), "deliberation.strategy.params_json/count"),
+        (
+            |d| d.task.get_or_insert_default().agents.clear(),
+            "deliberation.task.agents",
+        ),
+        (
+            |d| d.endpoint = "nonsense".to_owned(),
+            "deliberation.endpoint",
+        ),
+        (
+            |d| d.strategy = Some(named("scriptd", "")),
+            "deliberation.strategy.name",
+        ),
+        (
+            |d| d.strategy = Some(named("", r#"{"count": 0}"#)),
+            "deliberation.strategy.params_json/count",
+        ),
         (|d| d.max_retries = Some(-1), "deliberation.max_retries"),
     ];
     for (change, field) in cases {
@@ -196,21 +342,43 @@ async fn every_refusal_names_the_field() {
         let status = client.create_deliberation(request).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument, "{field}");
         let details = status.get_error_details();
-        assert_eq!(details.bad_request().unwrap().field_violations[0].field, field);
+        assert_eq!(
+            details.bad_request().unwrap().field_violations[0].field,
+            field
+        );
     }
-    let nothing = client.create_deliberation(CreateDeliberationRequest::default()).await.unwrap_err();
+    let nothing = client
+        .create_deliberation(CreateDeliberationRequest::default())
+        .await
+        .unwrap_err();
     assert_eq!(told(&nothing).2, "deliberation must be given");
     for name in ["deliberation-1", "deliberations/"] {
-        let request = GetDeliberationRequest { name: name.to_owned() };
-        assert_eq!(client.get_deliberation(request).await.unwrap_err().code(), Code::InvalidArgument);
+        let request = GetDeliberationRequest {
+            name: name.to_owned(),
+        };
+        assert_eq!(
+            client.get_deliberation(request).await.unwrap_err().code(),
+            Code::InvalidArgument
+        );
     }
-    let unknown = GetDeliberationRequest { name: "deliberations/none".to_owned() };
+    let unknown = GetDeliberationRequest {
+        name: "deliberations/none".to_owned(),
+    };
     let status = client.get_deliberation(unknown).await.unwrap_err();
     let (code, reason, message) = told(&status);
-    assert_eq!((code, reason.as_str()), (Code::NotFound, "DELIBERATION_NOT_FOUND"));
+    assert_eq!(
+        (code, reason.as_str()),
+        (Code::NotFound, "DELIBERATION_NOT_FOUND")
+    );
     assert_eq!(message, "no deliberation `none`");
-    let unknown = WatchDeliberationRequest { name: "deliberations/none".to_owned(), after_sequence: 0 };
-    assert_eq!(client.watch_deliberation(unknown).await.unwrap_err().code(), Code::NotFound);
+    let unknown = WatchDeliberationRequest {
+        name: "deliberations/none".to_owned(),
+        after_sequence: 0,
+    };
+    assert_eq!(
+        client.watch_deliberation(unknown).await.unwrap_err().code(),
+        Code::NotFound
+    );
     assert_eq!(served.journal.stored(), 0);
 }
 
@@ -226,9 +394,21 @@ fn named(name: &str, params_json: &str) -> PluginSelection {
 async fn a_watch_of_a_host_that_stops_ends_with_unavailable() {
     let served = Served::hanging().await;
     let mut client = client(&served);
-    let name = client.create_deliberation(create()).await.unwrap().into_inner().name;
-    let request = WatchDeliberationRequest { name, after_sequence: 0 };
-    let mut stream = client.watch_deliberation(request).await.unwrap().into_inner();
+    let name = client
+        .create_deliberation(create())
+        .await
+        .unwrap()
+        .into_inner()
+        .name;
+    let request = WatchDeliberationRequest {
+        name,
+        after_sequence: 0,
+    };
+    let mut stream = client
+        .watch_deliberation(request)
+        .await
+        .unwrap()
+        .into_inner();
     soon().await;
     served.run.live().pause_all();
     let mut kinds = Vec::new();
@@ -240,7 +420,10 @@ async fn a_watch_of_a_host_that_stops_ends_with_unavailable() {
     };
     assert_eq!(kinds.last(), Some(&"paused"));
     let (code, reason, _) = told(&status);
-    assert_eq!((code, reason.as_str()), (Code::Unavailable, "DELIBERATION_RESTING"));
+    assert_eq!(
+        (code, reason.as_str()),
+        (Code::Unavailable, "DELIBERATION_RESTING")
+    );
     assert!(status.get_error_details().retry_info().is_some());
 }
 
@@ -248,17 +431,35 @@ async fn a_watch_of_a_host_that_stops_ends_with_unavailable() {
 async fn a_client_that_goes_away_ends_its_watch() {
     let served = Served::start(
         ScriptedInference::new(|_, _| Script::hang()),
-        Settings { calls_max: 1, ..Settings::default() },
+        Settings {
+            calls_max: 1,
+            ..Settings::default()
+        },
     )
     .await;
     let mut client = client(&served);
-    let name = client.create_deliberation(create()).await.unwrap().into_inner().name;
-    let request = || WatchDeliberationRequest { name: name.clone(), after_sequence: 0 };
-    let stream = client.watch_deliberation(request()).await.unwrap().into_inner();
+    let name = client
+        .create_deliberation(create())
+        .await
+        .unwrap()
+        .into_inner()
+        .name;
+    let request = || WatchDeliberationRequest {
+        name: name.clone(),
+        after_sequence: 0,
+    };
+    let stream = client
+        .watch_deliberation(request())
+        .await
+        .unwrap()
+        .into_inner();
     // The watch holds the only place.
     let status = client.watch_deliberation(request()).await.unwrap_err();
     let (code, reason, _) = told(&status);
-    assert_eq!((code, reason.as_str()), (Code::ResourceExhausted, "TOO_MANY_CALLS"));
+    assert_eq!(
+        (code, reason.as_str()),
+        (Code::ResourceExhausted, "TOO_MANY_CALLS")
+    );
     drop(stream);
     while client.watch_deliberation(request()).await.is_err() {
         soon().await;

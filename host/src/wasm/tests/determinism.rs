@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use conclave_core::entry::Entry;
+use conclave_core::ids::Seq;
 use conclave_core::journal::Journal as _;
 use conclave_core::testkit::inference::ScriptedInference;
 use conclave_core::testkit::journal::MemoryJournal;
@@ -22,7 +23,9 @@ async fn twice(params: Value) -> [String; 2] {
     let mut records = first.host.records(&id);
     assert!(matches!(records.pop().unwrap().entry, Entry::Finished { .. }));
     let copy = MemoryJournal::default();
-    copy.append(&id, &records).await.unwrap();
+    copy.create(&id, &records[0], None).await.unwrap();
+    let rest: Vec<_> = records.drain(1..).map(Arc::new).collect();
+    copy.append(&id, Seq(1), &rest).await.unwrap();
     let second = Bench::on(&copy, limits(), inference());
     let unfinished = second.host.run.unfinished().await.unwrap();
     second.host.run.resume(unfinished).await;

@@ -1,0 +1,457 @@
+//! A request as it came in, and the checks that make a request of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::endpoint::Endpoint;
+use crate::ids::{AgentId, ModelName};
+use crate::plugin::PluginChoice;
+
+use super::{Agent, DeliberationRequest, Error, Policy, Task, Violation};
+
+/// An agent as it came in.
+#[derive(Clone, Debug, Default)]
+pub struct AgentDraft {
+    /// Must be unique and not empty.
+    pub id: String,
+    /// May be empty.
+    pub role: String,
+    /// Empty means the deliberation's model.
+    pub model: String,
+    /// Empty means the plugin's own prompt.
+    pub prompt_template: String,
+}
+
+/// A request as it came in: nothing of it is trusted.
+#[derive(Clone, Debug, Default)]
+pub struct Draft {
+    /// The client's id of the task.
+    pub task_id: String,
+    /// The question.
+    pub description: String,
+    /// The role that the answer is for.
+    pub role: String,
+    /// Who deliberates.
+    pub agents: Vec<AgentDraft>,
+    /// Empty means the host's default model.
+    pub model: String,
+    /// Where the models are served; empty means the host's default endpoint.
+    pub endpoint: String,
+    /// The client's metadata.
+    pub metadata: BTreeMap<String, String>,
+    /// `None` means the host's default.
+    pub timeout: Option<Duration>,
+    /// `None` means the host's default.
+    pub retries_max: Option<u32>,
+    /// `None` means the host's default.
+    pub strategy: Option<PluginChoice>,
+    /// JSON text; empty means `{}`.
+    pub strategy_params: String,
+    /// `None` means the host's default.
+    pub scorer: Option<PluginChoice>,
+    /// JSON text; empty means `{}`.
+    pub scorer_params: String,
+    /// The client's own labels.
+    pub labels: BTreeMap<String, String>,
+    /// What the client calls the cause of its request.
+    pub correlation_id: Option<String>,
+}
+
+/// Bounds on what a request may hold. A prompt of a megabyte is already past every model's context.
+mod bounds {
+    pub(super) const ID_CHARS: usize = 256;
+    pub(super) const AGENT_ID_CHARS: usize = 128;
+    pub(super) const NAME_CHARS: usize = 256;
+    pub(super) const DESCRIPTION_BYTES: usize = 1 << 20;
+    pub(super) const TEMPLATE_BYTES: usize = 64 << 10;
+    pub(super) const PARAMS_BYTES: usize = 256 << 10;
+    /// A journal entry that holds the params is itself read by a parser that stops at 128.
+    pub(super) const PARAMS_DEPTH: usize = 64;
+    pub(super) const AGENTS: usize = 64;
+    pub(super) const MAP_ENTRIES: usize = 64;
+    pub(super) const MAP_VALUE_BYTES: usize = 16 << 10;
+}
+
+impl Draft {
+    /// Checks the draft against the contract and the operator's policy.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with every violation, or why the endpoint cannot be used.
+    pub fn parse(self, policy: &Policy) -> Result<DeliberationRequest, Error> {
+        let mut check = Check::default();
+        check.text("task.id", &self.task_id, 1, bounds::ID_CHARS);
+        check.not_blank("task.description", &self.description);
+        check.bytes(
+            "task.description",
+            &self.description,
+            bounds::DESCRIPTION_BYTES,
+        );
+        check.text("task.role", &self.role, 0, bounds::NAME_CHARS);
+        check.map("task.metadata", &self.metadata);
+        check.map("labels", &self.labels);
+        let timeout = self.timeout.unwrap_or(policy.timeout_default);
+        if timeout.is_zero() || timeout > policy.timeout_max {
+            let rule = format!(
+                "is {} s, it must be above 0 and at most {} s",
+                timeout.as_secs_f64(),
+                policy.timeout_max.as_secs()
+            );
+            check.violate("timeout", rule);
+        }
+        let retries_max = self.retries_max.unwrap_or(policy.retries_default);
+        if retries_max > policy.retries_max {
+            check.violate(
+                "max_retries",
+                format!(
+                    "is {retries_max}, at most {} are allowed",
+                    policy.retries_max
+                ),
+            );
+        }
+        let model = match policy.model_default.clone() {
+            _ if !self.model.is_empty() => Some(ModelName::new(self.model.clone())),
+            default => default,
+        };
+        check.text("model", &self.model, 0, bounds::NAME_CHARS);
+        if model.is_none() && self.agents.iter().any(|agent| agent.model.is_empty()) {
+            check.violate(
+                "model",
+                "is empty, and the host has no default model (`inference.model`)".to_owned(),
+            );
+        }
+        // A judge or another generation of no agent falls back on the first agent's model.
+        let first_of_agents =
+            || ModelName::new(self.agents.first().map_or("", |agent| &agent.model));
+        let model = model.unwrap_or_else(first_of_agents);
+        let agents = check.agents(self.agents, &model);
+        let strategy = self
+            .strategy
+            .unwrap_or_else(|| policy.strategy_default.clone());
+        check.choice("strategy", &strategy);
+        let scorer = self.scorer.unwrap_or_else(|| policy.scorer_default.clone());
+        check.choice("scorer", &scorer);
+        let strategy_params = check.params("strategy_params", &self.strategy_params);
+        let scorer_params = check.params("scorer_params", &self.scorer_params);
+        let endpoint = check.endpoint(&self.endpoint);
+        if !check.violations.is_empty() {
+            return Err(Error::Invalid(check.violations));
+        }
+        let endpoint = permitted(endpoint, policy)?;
+        Ok(DeliberationRequest {
+            task: Task {
+                id: self.task_id,
+                description: self.description,
+                role: self.role,
+                agents,
+                model,
+                metadata: self.metadata,
+            },
+            endpoint,
+            timeout,
+            retries_max,
+            strategy,
+            strategy_params,
+            scorer,
+            scorer_params,
+            labels: self.labels,
+            correlation_id: self.correlation_id,
+        })
+    }
+}
+
+fn permitted(endpoint: Option<Endpoint>, policy: &Policy) -> Result<Endpoint, Error> {
+    let default = policy.endpoint_default.as_ref();
+    let Some(endpoint) = endpoint else {
+        return default.cloned().ok_or(Error::NoEndpoint);
+    };
+    let is_default = default.is_some_and(|default| default.origin() == endpoint.origin());
+    if !is_default && !policy.allowed.permits(&endpoint) {
+        return Err(Error::EndpointNotAllowed(endpoint));
+    }
+    Ok(endpoint)
+}
+
+/// Collects violations.
+#[derive(Default)]
+struct Check {
+    violations: Vec<Violation>,
+}
+
+impl Check {
+    fn violate(&mut self, field: impl Into<String>, rule: String) {
+        self.violations.push(Violation::new(field, rule));
+    }
+
+    fn text(&mut self, field: &str, value: &str, chars_min: usize, chars_max: usize) {
+        let count = value.chars().count();
+        if count < chars_min {
+            self.violate(field, "must not be empty".to_owned());
+        }
+        if count > chars_max {
+            self.violate(
+                field,
+                format!("has {count} characters, at most {chars_max} are allowed"),
+            );
+        }
+        if value.chars().any(char::is_control) {
+            self.violate(field, format!("{value:?} holds a control character"));
+        }
+    }
+
+    fn not_blank(&mut self, field: &str, value: &str) {
+        if value.trim().is_empty() {
+            self.violate(field, "must not be empty".to_owned());
+        }
+    }
+
+    fn bytes(&mut self, field: &str, value: &str, bytes_max: usize) {
+        let bytes = value.len();
+        if bytes > bytes_max {
+            self.violate(
+                field,
+                format!("has {bytes} bytes, at most {bytes_max} are allowed"),
+            );
+        }
+    }
+
+    fn map(&mut self, field: &str, map: &BTreeMap<String, String>) {
+        let count = map.len();
+        if count > bounds::MAP_ENTRIES {
+            let max = bounds::MAP_ENTRIES;
+            self.violate(
+                field,
+                format!("has {count} entries, at most {max} are allowed"),
+            );
+        }
+        for (key, value) in map {
+            self.text(&format!("{field} key"), key, 1, bounds::NAME_CHARS);
+            self.bytes(&format!("{field}[{key}]"), value, bounds::MAP_VALUE_BYTES);
+        }
+    }
+
+    fn choice(&mut self, field: &str, choice: &PluginChoice) {
+        self.text(
+            &format!("{field}.name"),
+            &choice.name,
+            1,
+            bounds::NAME_CHARS,
+        );
+    }
+
+    fn params(&mut self, field: &str, json: &str) -> Value {
+        self.bytes(field, json, bounds::PARAMS_BYTES);
+        if json.trim().is_empty() {
+            return Value::Object(serde_json::Map::default());
+        }
+        match serde_json::from_str(json) {
+            Ok(params) if depth(&params) > bounds::PARAMS_DEPTH => {
+                let max = bounds::PARAMS_DEPTH;
+                self.violate(
+                    field,
+                    format!(
+                        "is nested {} levels deep, at most {max} are allowed",
+                        depth(&params)
+                    ),
+                );
+                Value::Null
+            }
+            Ok(params @ Value::Object(_)) => params,
+            Ok(other) => {
+                self.violate(field, format!("is `{other}`, it must be a JSON object"));
+                Value::Null
+            }
+            Err(error) => {
+                self.violate(field, format!("is not JSON: {error}"));
+                Value::Null
+            }
+        }
+    }
+
+    fn endpoint(&mut self, text: &str) -> Option<Endpoint> {
+        if text.is_empty() {
+            return None;
+        }
+        Endpoint::parse(text)
+            .map_err(|error| self.violate("endpoint", error.to_string()))
+            .ok()
+    }
+
+    fn agents(&mut self, drafts: Vec<AgentDraft>, model: &ModelName) -> Vec<Agent> {
+        if drafts.is_empty() {
+            self.violate("agents", "At least one agent is required".to_owned());
+        }
+        let count = drafts.len();
+        if count > bounds::AGENTS {
+            self.violate(
+                "agents",
+                format!("has {count} agents, at most {} are allowed", bounds::AGENTS),
+            );
+        }
+        let mut ids = BTreeSet::new();
+        let mut agents = Vec::with_capacity(count);
+        for (at, draft) in drafts.into_iter().enumerate() {
+            let field = |name: &str| format!("agents[{at}].{name}");
+            self.text(&field("id"), &draft.id, 1, bounds::AGENT_ID_CHARS);
+            if !ids.insert(draft.id.clone()) {
+                self.violate(
+                    field("id"),
+                    format!("`{}` stands twice, ids must be unique", draft.id),
+                );
+            }
+            self.text(&field("role"), &draft.role, 0, bounds::NAME_CHARS);
+            self.text(&field("model"), &draft.model, 0, bounds::NAME_CHARS);
+            self.bytes(
+                &field("prompt_template"),
+                &draft.prompt_template,
+                bounds::TEMPLATE_BYTES,
+            );
+            if let Err(error) = template_parses(&draft.prompt_template) {
+                self.violate(
+                    field("prompt_template"),
+                    format!("does not parse as Jinja: {error}"),
+                );
+            }
+            agents.push(Agent {
+                id: AgentId::new(draft.id),
+                role: draft.role,
+                model: match draft.model {
+                    own if own.is_empty() => model.clone(),
+                    own => ModelName::new(own),
+                },
+                prompt_template: Some(draft.prompt_template).filter(|text| !text.is_empty()),
+            });
+        }
+        agents
+    }
+}
+
+/// Levels of arrays and objects.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+fn template_parses(template: &str) -> Result<(), minijinja::Error> {
+    minijinja::Environment::new()
+        .template_from_str(template)
+        .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::AllowedOrigins;
+
+    fn policy() -> Policy {
+        Policy {
+            endpoint_default: None,
+            allowed: AllowedOrigins::new(&[Endpoint::parse("http://127.0.0.1:8000").unwrap()]),
+            model_default: None,
+            strategy_default: PluginChoice::named("sample-vote"),
+            scorer_default: PluginChoice::named("agreement"),
+            timeout_default: Duration::from_secs(300),
+            timeout_max: Duration::from_secs(1800),
+            retries_default: 3,
+            retries_max: 10,
+        }
+    }
+
+    fn draft() -> Draft {
+        Draft {
+            task_id: "t-1".into(),
+            description: "Is 7 prime?".into(),
+            agents: vec![AgentDraft {
+                id: "a".into(),
+                ..AgentDraft::default()
+            }],
+            model: "m".into(),
+            endpoint: "http://127.0.0.1:8000/v1".into(),
+            ..Draft::default()
+        }
+    }
+
+    fn violated(change: impl FnOnce(&mut Draft)) -> Vec<String> {
+        let mut draft = draft();
+        change(&mut draft);
+        match draft.parse(&policy()) {
+            Err(Error::Invalid(violations)) => violations
+                .into_iter()
+                .map(|violation| violation.field)
+                .collect(),
+            other => vec![format!("{other:?}")],
+        }
+    }
+
+    #[test]
+    fn a_sound_draft_is_filled_with_defaults() {
+        let request = draft().parse(&policy()).unwrap();
+        assert_eq!(request.timeout, Duration::from_secs(300));
+        assert_eq!(request.retries_max, 3);
+        assert_eq!(request.task.agents[0].model, ModelName::new("m"));
+        assert_eq!(request.strategy_params, serde_json::json!({}));
+    }
+
+    #[test]
+    fn each_invalid_field_is_named() {
+        assert_eq!(violated(|d| d.task_id.clear()), ["task.id"]);
+        assert_eq!(
+            violated(|d| d.description = " \n".into()),
+            ["task.description"]
+        );
+        assert_eq!(
+            violated(|d| d.description = "x".repeat(2 << 20)),
+            ["task.description"]
+        );
+        assert_eq!(violated(|d| d.role = "a\0b".into()), ["task.role"]);
+        assert_eq!(violated(|d| d.agents.clear()), ["agents"]);
+        assert_eq!(violated(|d| d.agents[0].id.clear()), ["agents[0].id"]);
+        assert_eq!(
+            violated(|d| d.agents.push(d.agents[0].clone())),
+            ["agents[1].id"]
+        );
+        assert_eq!(
+            violated(|d| d.agents[0].prompt_template = "{{ task".into()),
+            ["agents[0].prompt_template"]
+        );
+        assert_eq!(violated(|d| d.model.clear()), ["model"]);
+        assert_eq!(violated(|d| d.endpoint = "ftp://h".into()), ["endpoint"]);
+        assert_eq!(violated(|d| d.timeout = Some(Duration::ZERO)), ["timeout"]);
+        assert_eq!(
+            violated(|d| d.timeout = Some(Duration::from_secs(1801))),
+            ["timeout"]
+        );
+        assert_eq!(violated(|d| d.retries_max = Some(11)), ["max_retries"]);
+        assert_eq!(
+            violated(|d| d.strategy_params = "[]".into()),
+            ["strategy_params"]
+        );
+        assert_eq!(
+            violated(|d| d.scorer_params = "{".into()),
+            ["scorer_params"]
+        );
+        assert_eq!(
+            violated(|d| {
+                d.labels.insert(String::new(), String::new());
+            }),
+            ["labels key"]
+        );
+    }
+
+    #[test]
+    fn an_endpoint_that_is_not_listed_is_refused() {
+        let mut other = draft();
+        other.endpoint = "http://169.254.169.254".into();
+        assert!(matches!(
+            other.parse(&policy()),
+            Err(Error::EndpointNotAllowed(_))
+        ));
+        let mut none = draft();
+        none.endpoint.clear();
+        assert!(matches!(none.parse(&policy()), Err(Error::NoEndpoint)));
+    }
+}
