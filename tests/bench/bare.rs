@@ -58,11 +58,20 @@ impl Bare {
         let mut request = Request::new(Full::new(self.body.clone()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        request
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let response = self.client.request(request).await?;
-        ensure!(response.status() == StatusCode::OK, "the stub answered {}", response.status());
+        ensure!(
+            response.status() == StatusCode::OK,
+            "the stub answered {}",
+            response.status()
+        );
         let answer = response.into_body().collect().await?.to_bytes();
-        ensure!(answer.ends_with(b"data: [DONE]\n\n"), "the stub's answer is cut off");
+        ensure!(
+            answer.ends_with(b"data: [DONE]\n\n"),
+            "the stub's answer is cut off"
+        );
         Ok(())
     }
 }

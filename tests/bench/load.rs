@@ -46,7 +46,11 @@ pub(crate) async fn deliberations(load: Load, clients: Vec<Client>) -> anyhow::R
             let submitted = started.elapsed();
             let done = client.wait(&created.uid).await?;
             let whole = started.elapsed();
-            ensure!(done.state() == State::Completed, "a deliberation failed: {:?}", done.failure);
+            ensure!(
+                done.state() == State::Completed,
+                "a deliberation failed: {:?}",
+                done.failure
+            );
             Ok((submitted, whole))
         }
     })
@@ -70,7 +74,10 @@ pub(crate) async fn refusals(load: Load, clients: Vec<Client>) -> anyhow::Result
         let started = Instant::now();
         // A name with a slash is none.
         let refused = client.get("no/name").await;
-        ensure!(refused.is_err_and(|status| status.code() == tonic::Code::InvalidArgument), "it was not refused");
+        ensure!(
+            refused.is_err_and(|status| status.code() == tonic::Code::InvalidArgument),
+            "it was not refused"
+        );
         Ok((Duration::ZERO, started.elapsed()))
     })
     .await
@@ -78,7 +85,10 @@ pub(crate) async fn refusals(load: Load, clients: Vec<Client>) -> anyhow::Result
 
 fn asked(generations: u32) -> pb::Deliberation {
     draft(&["answer:yes"])
-        .strategy("sample-vote", json!({"samples": generations, "stop": {"rule": "none"}}))
+        .strategy(
+            "sample-vote",
+            json!({"samples": generations, "stop": {"rule": "none"}}),
+        )
         .scorer("agreement", json!({}))
 }
 

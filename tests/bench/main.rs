@@ -28,11 +28,15 @@ const GENERATIONS: u32 = 5;
 
 fn main() -> anyhow::Result<()> {
     let count = match std::env::args().nth(1) {
-        Some(count) => count.parse().with_context(|| format!("`{count}` is no number of deliberations"))?,
+        Some(count) => count
+            .parse()
+            .with_context(|| format!("`{count}` is no number of deliberations"))?,
         None => COUNT,
     };
     // One thread, which leaves the rest of the machine to the host.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let report = runtime.block_on(measure(count))?;
     std::io::stdout().lock().write_all(report.as_bytes())?;
     Ok(())

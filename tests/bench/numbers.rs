@@ -50,7 +50,11 @@ impl Latencies {
     /// The latency that this share of them does not exceed, in milliseconds.
     pub(crate) fn percentile_ms(&self, share: f64) -> f64 {
         let place = (share * self.0.len() as f64).ceil() as usize;
-        let latency = self.0.get(place.saturating_sub(1)).copied().unwrap_or_default();
+        let latency = self
+            .0
+            .get(place.saturating_sub(1))
+            .copied()
+            .unwrap_or_default();
         latency.as_secs_f64() * 1e3
     }
 }

@@ -33,10 +33,16 @@ impl Processes {
         let mut line = String::new();
         let out = stub.stdout.take().context("its output is piped")?;
         BufReader::new(out).read_line(&mut line)?;
-        let ready: serde_json::Value = serde_json::from_str(&line).context("the stub is not ready")?;
-        let stub_url = ready["listening"].as_str().context("the stub tells no address")?.to_owned();
+        let ready: serde_json::Value =
+            serde_json::from_str(&line).context("the stub is not ready")?;
+        let stub_url = ready["listening"]
+            .as_str()
+            .context("the stub tells no address")?
+            .to_owned();
         // Beside the binaries, on the disk: a temporary directory may be in memory.
-        let setup = Setup::below(&shared_dir("bench")?)?.arg("--endpoint").arg(&stub_url);
+        let setup = Setup::below(&shared_dir("bench")?)?
+            .arg("--endpoint")
+            .arg(&stub_url);
         let host = setup.start().await?;
         Ok(Self {
             stub,
@@ -70,7 +76,10 @@ impl Processes {
         self.measured(load::refusals(load, clients)).await
     }
 
-    async fn measured(&self, calls: impl Future<Output = anyhow::Result<Calls>>) -> anyhow::Result<Measured> {
+    async fn measured(
+        &self,
+        calls: impl Future<Output = anyhow::Result<Calls>>,
+    ) -> anyhow::Result<Measured> {
         let pids = [self.host.pid(), self.stub.id(), std::process::id()];
         let [host, stub, client] = pids.map(Usage::of);
         let started = Instant::now();

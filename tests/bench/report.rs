@@ -49,7 +49,10 @@ pub(crate) fn text(pairs: &[Pair], parts: &Parts) -> String {
 }
 
 fn tables(text: &mut String, pairs: &[Pair], parts: &Parts) -> std::fmt::Result {
-    writeln!(text, "| clients | deliberations | a second | submit p50 / p95 / p99, ms | whole p50 / p95 / p99, ms | bare a second | bare p50 / p95 / p99, ms | host / bare |")?;
+    writeln!(
+        text,
+        "| clients | deliberations | a second | submit p50 / p95 / p99, ms | whole p50 / p95 / p99, ms | bare a second | bare p50 / p95 / p99, ms | host / bare |"
+    )?;
     writeln!(text, "|---|---|---|---|---|---|---|---|")?;
     for Pair { load, host, bare } in pairs {
         writeln!(
@@ -65,7 +68,10 @@ fn tables(text: &mut String, pairs: &[Pair], parts: &Parts) -> std::fmt::Result 
             host.rate() / bare.rate(),
         )?;
     }
-    writeln!(text, "\n| clients | CPU of the host, ms | of the stub | of the clients | disk, KiB | CPU of the bare client |")?;
+    writeln!(
+        text,
+        "\n| clients | CPU of the host, ms | of the stub | of the clients | disk, KiB | CPU of the bare client |"
+    )?;
     writeln!(text, "|---|---|---|---|---|---|")?;
     for Pair { load, host, bare } in pairs {
         writeln!(
@@ -80,7 +86,10 @@ fn tables(text: &mut String, pairs: &[Pair], parts: &Parts) -> std::fmt::Result 
         )?;
     }
     let rest = parts.all - parts.grpc - parts.journal - parts.http;
-    writeln!(text, "\n| the host's CPU at 64 clients | ms a deliberation | share |")?;
+    writeln!(
+        text,
+        "\n| the host's CPU at 64 clients | ms a deliberation | share |"
+    )?;
     writeln!(text, "|---|---|---|")?;
     let rows = [
         ("gRPC (two calls that are refused)", parts.grpc),
@@ -91,9 +100,17 @@ fn tables(text: &mut String, pairs: &[Pair], parts: &Parts) -> std::fmt::Result 
         ("what one generation adds to all", parts.generation),
     ];
     for (name, ms) in rows {
-        writeln!(text, "| {name} | {ms:.3} | {:.0} % |", 100.0 * ms / parts.all)?;
+        writeln!(
+            text,
+            "| {name} | {ms:.3} | {:.0} % |",
+            100.0 * ms / parts.all
+        )?;
     }
-    writeln!(text, "\nWritten to disk for each deliberation: {:.1} KiB.", parts.written_bytes / 1024.0)
+    writeln!(
+        text,
+        "\nWritten to disk for each deliberation: {:.1} KiB.",
+        parts.written_bytes / 1024.0
+    )
 }
 
 fn percentiles(latencies: &Latencies) -> String {

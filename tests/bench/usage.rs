@@ -25,11 +25,15 @@ impl Usage {
     pub(crate) fn of(pid: u32) -> anyhow::Result<Self> {
         let journal = threads_cpu(pid, |name| name.starts_with(JOURNAL_THREAD))?;
         let io = fs::read_to_string(format!("/proc/{pid}/io"))?;
-        let written = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+        let written = io
+            .lines()
+            .find_map(|line| line.strip_prefix("write_bytes: "));
         Ok(Self {
             cpu: cpu(&format!("/proc/{pid}/stat"))?,
             journal_cpu: journal,
-            written: written.and_then(|bytes| bytes.trim().parse().ok()).unwrap_or_default(),
+            written: written
+                .and_then(|bytes| bytes.trim().parse().ok())
+                .unwrap_or_default(),
         })
     }
 }
@@ -67,7 +71,13 @@ fn cpu(path: &str) -> anyhow::Result<Duration> {
     let stat = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
     // The second field is a name that may hold anything, in parentheses.
     let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-    let ticks = fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap_or(0));
+    let ticks = fields
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(|field| field.parse::<u64>().unwrap_or(0));
     let ticks: u64 = ticks.sum();
-    Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+    Ok(Duration::from_secs_f64(
+        ticks as f64 / rustix::param::clock_ticks_per_second() as f64,
+    ))
 }

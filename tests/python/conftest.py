@@ -90,14 +90,14 @@ def unique(prefix):
     return f"{prefix}-{uuid.uuid4()}"
 
 
-def submit_request(pb, url, model="answer:42", agents=3, **changes):
+def submit_request(pb, url, model="answer:42", **changes):
     """A sound request of either RayExecutorService package."""
     fields = {
         "task_id": unique("task"),
         "task_description": "What is six times seven?",
         "role": "DEV",
         "constraints": pb.TaskConstraints(story_id="story-1", plan_id="plan-1", timeout_seconds=60),
-        "agents": [pb.Agent(id=f"agent-{n}", role="DEV", model=model) for n in range(agents)],
+        "agents": [pb.Agent(id=f"agent-{n}", role="DEV", model=model) for n in range(3)],
         "vllm_url": url,
         "vllm_model": model,
     }

@@ -56,7 +56,8 @@ fn profile_dir() -> anyhow::Result<PathBuf> {
     let dir = own.parent().context("this test lies nowhere")?;
     let below = dir.ends_with("deps") || dir.ends_with("examples");
     let dir = if below { dir.parent() } else { Some(dir) };
-    dir.map(Path::to_owned).context("this test lies in no target directory")
+    dir.map(Path::to_owned)
+        .context("this test lies in no target directory")
 }
 
 fn how_to_build(package: &str) -> String {
@@ -73,10 +74,13 @@ fn how_to_build(package: &str) -> String {
 fn newer_source(binary: &Path) -> anyhow::Result<Option<PathBuf>> {
     let changed = |path: &Path| -> Option<SystemTime> { path.metadata().ok()?.modified().ok() };
     let list = binary.with_extension("d");
-    let list = std::fs::read_to_string(&list).with_context(|| format!("cannot read `{}`", list.display()))?;
+    let list = std::fs::read_to_string(&list)
+        .with_context(|| format!("cannot read `{}`", list.display()))?;
     let sources = list.split_once(": ").map_or("", |(_, sources)| sources);
     let sources = sources.trim_end().replace("\\ ", "\0");
-    let sources = sources.split(' ').map(|source| PathBuf::from(source.replace('\0', " ")));
+    let sources = sources
+        .split(' ')
+        .map(|source| PathBuf::from(source.replace('\0', " ")));
     let made = changed(binary);
     Ok(sources.into_iter().find(|source| changed(source) > made))
 }

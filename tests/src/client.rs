@@ -12,7 +12,7 @@ use tonic_types::StatusExt as _;
 
 use crate::patience::{PATIENCE, within};
 
-#[expect(missing_debug_implementations, unreachable_pub, reason = "it is generated")]
+#[expect(unreachable_pub, reason = "it is generated")]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/grpc.rs"));
 }
@@ -32,7 +32,10 @@ impl Client {
     /// When nobody listens there.
     pub async fn connect(addr: SocketAddr) -> anyhow::Result<Self> {
         let endpoint = Endpoint::from_shared(format!("http://{addr}"))?.tcp_nodelay(true);
-        let channel = endpoint.connect().await.with_context(|| format!("cannot reach {addr}"))?;
+        let channel = endpoint
+            .connect()
+            .await
+            .with_context(|| format!("cannot reach {addr}"))?;
         Ok(Self(DeliberationsClient::new(channel)))
     }
 
@@ -140,7 +143,9 @@ fn name(uid: &str) -> String {
 async fn answer<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {
     match tokio::time::timeout(PATIENCE, call).await {
         Ok(answer) => answer.map(Response::into_inner),
-        Err(_) => Err(Status::deadline_exceeded("the test waited for this call in vain")),
+        Err(_) => Err(Status::deadline_exceeded(
+            "the test waited for this call in vain",
+        )),
     }
 }
 
@@ -156,7 +161,9 @@ impl Events {
     pub async fn next(&mut self) -> Result<Option<pb::DeliberationEvent>, Status> {
         match tokio::time::timeout(PATIENCE, self.0.message()).await {
             Ok(event) => event,
-            Err(_) => Err(Status::deadline_exceeded("the test waited for an event in vain")),
+            Err(_) => Err(Status::deadline_exceeded(
+                "the test waited for an event in vain",
+            )),
         }
     }
 
@@ -199,24 +206,35 @@ impl Events {
 #[must_use]
 pub fn reason(status: &Status) -> String {
     let details = status.get_error_details();
-    details.error_info().map_or_else(String::new, |info| info.reason.clone())
+    details
+        .error_info()
+        .map_or_else(String::new, |info| info.reason.clone())
 }
 
 /// The fields that a status's `google.rpc.BadRequest` names, with the rules.
 #[must_use]
 pub fn violations(status: &Status) -> BTreeMap<String, String> {
     let details = status.get_error_details();
-    let violations = details.bad_request().map(|bad| bad.field_violations.as_slice());
+    let violations = details
+        .bad_request()
+        .map(|bad| bad.field_violations.as_slice());
     let violations = violations.unwrap_or_default().iter();
-    violations.map(|one| (one.field.clone(), one.description.clone())).collect()
+    violations
+        .map(|one| (one.field.clone(), one.description.clone()))
+        .collect()
 }
 
 /// The answers of a deliberation's candidates, best first.
 #[must_use]
 pub fn answers(deliberation: &pb::Deliberation) -> Vec<&str> {
-    let ranked = deliberation.outcome.as_ref().map_or(&[][..], |outcome| &outcome.ranked);
+    let ranked = deliberation
+        .outcome
+        .as_ref()
+        .map_or(&[][..], |outcome| &outcome.ranked);
     let candidates = ranked.iter().filter_map(|ranked| ranked.candidate.as_ref());
-    candidates.map(|candidate| candidate.content.as_str()).collect()
+    candidates
+        .map(|candidate| candidate.content.as_str())
+        .collect()
 }
 
 /// The reason and message of a failed deliberation, both empty when it has not failed.

@@ -37,7 +37,9 @@ impl Setup {
     /// # Errors
     /// As [`Setup::bare`].
     pub fn below(dir: &Path) -> anyhow::Result<Self> {
-        let data = tempfile::Builder::new().prefix("conclave-").tempdir_in(dir)?;
+        let data = tempfile::Builder::new()
+            .prefix("conclave-")
+            .tempdir_in(dir)?;
         // Components are compiled once for all tests, and not once for each host.
         let compiled = binary::shared_dir("compiled")?;
         std::os::unix::fs::symlink(&compiled, data.path().join("compiled"))?;
@@ -114,12 +116,17 @@ impl Setup {
         let mut command = self.command()?;
         let ended = tokio::task::spawn_blocking(move || command.stdin(Stdio::null()).output());
         let ended = within("the end of a host that cannot start", ended).await???;
-        Ok((ended.status, String::from_utf8_lossy(&ended.stderr).into_owned()))
+        Ok((
+            ended.status,
+            String::from_utf8_lossy(&ended.stderr).into_owned(),
+        ))
     }
 
     fn command(&self) -> anyhow::Result<Command> {
         let mut command = bare_command(&binary::conclave()?);
-        command.arg("serve").args(["--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"]);
+        command
+            .arg("serve")
+            .args(["--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"]);
         command.arg("--data-dir").arg(self.data_dir());
         command.args(["--set", "log.format=json"]).args(&self.args);
         Ok(command)
@@ -141,7 +148,9 @@ pub fn bare_command(program: &Path) -> Command {
     ];
     let mut command = Command::new(program);
     command.env_clear();
-    let kept = KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+    let kept = KEPT
+        .iter()
+        .filter_map(|name| Some((name, std::env::var_os(name)?)));
     command.envs(kept).stdin(Stdio::null());
     command
 }
@@ -223,7 +232,10 @@ impl Host {
     pub fn kill(mut self) -> anyhow::Result<Setup> {
         let mut process = self.process.take().context("the host runs")?;
         if let Some(status) = process.try_wait()? {
-            bail!("the host had ended by itself with {status}:\n{}", self.log.text());
+            bail!(
+                "the host had ended by itself with {status}:\n{}",
+                self.log.text()
+            );
         }
         process.kill()?;
         process.wait()?;
@@ -246,7 +258,10 @@ impl Host {
 }
 
 impl Drop for Host {
-    #[expect(clippy::print_stderr, reason = "the log of a host says why its test failed")]
+    #[expect(
+        clippy::print_stderr,
+        reason = "the log of a host says why its test failed"
+    )]
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("--- log of the host ---\n{}\n---", self.log.text());

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-/// How long a test waits for one thing: far longer than it takes on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+/// How long a test waits for one thing: far longer than it takes on a busy machine that
+/// compiles plugins for the first time.
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Waits for something, which `what` names.
 ///

@@ -26,15 +26,26 @@ impl Venv {
     pub fn ready() -> anyhow::Result<Self> {
         if let Some(given) = std::env::var_os(GIVEN) {
             let given = PathBuf::from(given);
-            let bin = if given.is_dir() { given.join("bin") } else { given.with_file_name("") };
-            ensure!(bin.join("python").is_file(), "`{GIVEN}` is no environment: {}", given.display());
+            let bin = if given.is_dir() {
+                given.join("bin")
+            } else {
+                given.with_file_name("")
+            };
+            ensure!(
+                bin.join("python").is_file(),
+                "`{GIVEN}` is no environment: {}",
+                given.display()
+            );
             return Ok(Self { bin });
         }
         let requirements = sources().join("requirements.txt");
-        let text = fs::read(&requirements).with_context(|| format!("cannot read `{}`", requirements.display()))?;
+        let text = fs::read(&requirements)
+            .with_context(|| format!("cannot read `{}`", requirements.display()))?;
         let dir = cache_dir()?.join(format!("test-venv-{}", &hex(&Sha256::digest(text))[..12]));
         make_once(&dir, &requirements)?;
-        Ok(Self { bin: dir.join("bin") })
+        Ok(Self {
+            bin: dir.join("bin"),
+        })
     }
 
     /// A program of the environment.
@@ -51,9 +62,13 @@ pub fn sources() -> PathBuf {
 }
 
 fn cache_dir() -> anyhow::Result<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .filter(|dir| !dir.is_empty())
+        .map(PathBuf::from);
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let cache = cache.or_else(home).context("neither XDG_CACHE_HOME nor HOME is set")?;
+    let cache = cache
+        .or_else(home)
+        .context("neither XDG_CACHE_HOME nor HOME is set")?;
     Ok(cache.join("conclave"))
 }
 
@@ -74,16 +89,30 @@ fn make_once(dir: &Path, requirements: &Path) -> anyhow::Result<()> {
     }
     run(Command::new("python3").args(["-m", "venv"]).arg(dir))?;
     let mut pip = Command::new(dir.join("bin/python"));
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(requirements);
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "-r",
+    ])
+    .arg(requirements);
     run(&mut pip)?;
     File::create(complete)?;
     Ok(())
 }
 
 fn run(command: &mut Command) -> anyhow::Result<()> {
-    let ran = command.output().with_context(|| format!("cannot run {command:?}"))?;
+    let ran = command
+        .output()
+        .with_context(|| format!("cannot run {command:?}"))?;
     let told = String::from_utf8_lossy(&ran.stderr);
-    ensure!(ran.status.success(), "{command:?} failed with {}:\n{told}", ran.status);
+    ensure!(
+        ran.status.success(),
+        "{command:?} failed with {}:\n{told}",
+        ran.status
+    );
     Ok(())
 }
 

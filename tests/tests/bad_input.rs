@@ -35,38 +35,81 @@ fn strategy(deliberation: &mut pb::Deliberation) -> &mut pb::PluginSelection {
 /// One rule broken each: the field, a word of the rule, and how.
 const BROKEN: [(&str, &str, Edit); 22] = [
     ("deliberation.task.id", "empty", |d| task(d).id.clear()),
-    ("deliberation.task.id", "300", |d| task(d).id = "x".repeat(300)),
-    ("deliberation.task.description", "empty", |d| task(d).description = " \n ".to_owned()),
-    ("deliberation.task.description", "bytes", |d| task(d).description = "x".repeat((1 << 20) + 1)),
-    ("deliberation.task.role", "control", |d| task(d).role = "a\u{7}".to_owned()),
-    ("deliberation.task.agents", "At least one agent", |d| task(d).agents.clear()),
+    ("deliberation.task.id", "300", |d| {
+        task(d).id = "x".repeat(300)
+    }),
+    ("deliberation.task.description", "empty", |d| {
+        task(d).description = " \n ".to_owned()
+    }),
+    ("deliberation.task.description", "bytes", |d| {
+        task(d).description = "x".repeat((1 << 20) + 1)
+    }),
+    ("deliberation.task.role", "control", |d| {
+        task(d).role = "a\u{7}".to_owned()
+    }),
+    ("deliberation.task.agents", "At least one agent", |d| {
+        task(d).agents.clear()
+    }),
     ("deliberation.task.agents", "65", |d| {
-        let agents = (0..65).map(|at| pb::Agent { id: format!("agent-{at}"), ..pb::Agent::default() });
+        let agents = (0..65).map(|at| pb::Agent {
+            id: format!("agent-{at}"),
+            ..pb::Agent::default()
+        });
         task(d).agents = agents.collect();
     }),
-    ("deliberation.task.agents[1].id", "empty", |d| task(d).agents[1].id.clear()),
-    ("deliberation.task.agents[1].id", "twice", |d| task(d).agents[1].id = "a".to_owned()),
-    ("deliberation.task.agents[0].model", "300", |d| task(d).agents[0].model = "x".repeat(300)),
-    ("deliberation.task.agents[0].prompt_template", "Jinja", |d| {
-        task(d).agents[0].prompt_template = "{{ task".to_owned();
+    ("deliberation.task.agents[1].id", "empty", |d| {
+        task(d).agents[1].id.clear()
     }),
+    ("deliberation.task.agents[1].id", "twice", |d| {
+        task(d).agents[1].id = "a".to_owned()
+    }),
+    ("deliberation.task.agents[0].model", "300", |d| {
+        task(d).agents[0].model = "x".repeat(300)
+    }),
+    (
+        "deliberation.task.agents[0].prompt_template",
+        "Jinja",
+        |d| {
+            task(d).agents[0].prompt_template = "{{ task".to_owned();
+        },
+    ),
     ("deliberation.task.metadata key", "empty", |d| {
         task(d).metadata = HashMap::from([(String::new(), String::new())]);
     }),
     ("deliberation.task.metadata[big]", "bytes", |d| {
         task(d).metadata = HashMap::from([("big".to_owned(), "x".repeat(17 << 10))]);
     }),
-    ("deliberation.labels key", "empty", |d| d.labels = HashMap::from([(String::new(), String::new())])),
-    ("deliberation.endpoint", "http", |d| d.endpoint = "ftp://models".to_owned()),
-    ("deliberation.timeout", "above 0", |d| d.timeout = Some(prost_types::Duration::default())),
-    ("deliberation.timeout", "1800", |d| d.timeout = prost_types::Duration::try_from(Duration::from_secs(1801)).ok()),
-    ("deliberation.max_retries", "at most 10", |d| d.max_retries = Some(11)),
-    ("deliberation.max_retries", "negative", |d| d.max_retries = Some(-1)),
-    ("deliberation.strategy.params_json", "not JSON", |d| strategy(d).params_json = "{".to_owned()),
-    ("deliberation.strategy.params_json/samples", "minimum", |d| {
-        strategy(d).params_json = r#"{"samples": 0}"#.to_owned();
+    ("deliberation.labels key", "empty", |d| {
+        d.labels = HashMap::from([(String::new(), String::new())])
     }),
-    ("deliberation.strategy.digest", "64", |d| strategy(d).digest = "abc".to_owned()),
+    ("deliberation.endpoint", "http", |d| {
+        d.endpoint = "ftp://models".to_owned()
+    }),
+    ("deliberation.timeout", "above 0", |d| {
+        d.timeout = Some(prost_types::Duration::default())
+    }),
+    ("deliberation.timeout", "1800", |d| {
+        d.timeout = prost_types::Duration::try_from(Duration::from_secs(1801)).ok()
+    }),
+    ("deliberation.max_retries", "at most 10", |d| {
+        d.max_retries = Some(11)
+    }),
+    ("deliberation.max_retries", "negative", |d| {
+        d.max_retries = Some(-1)
+    }),
+    ("deliberation.strategy.params_json", "not JSON", |d| {
+        strategy(d).params_json = "{".to_owned()
+    }),
+    (
+        "deliberation.strategy.params_json/samples",
+        "minimum",
+        |d| {
+            strategy(d).params_json = r#"{"samples": 0}"#.to_owned();
+        },
+    ),
+    ("deliberation.strategy.digest", "64", |d| {
+        strategy(d).digest = "abc".to_owned()
+    }),
 ];
 
 #[tokio::test]
@@ -78,9 +121,18 @@ async fn every_field_that_breaks_a_rule_is_named_with_the_rule() {
         let mut broken = sound();
         edit(&mut broken);
         let status = client.create(broken).await.expect_err(field);
-        assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "INVALID_FIELD"), "{field}");
+        assert_eq!(
+            (status.code(), reason(&status).as_str()),
+            (Code::InvalidArgument, "INVALID_FIELD"),
+            "{field}"
+        );
         let violations = violations(&status);
-        assert!(violations.get(field).is_some_and(|rule| rule.contains(word)), "{field}, {word}: {violations:?}");
+        assert!(
+            violations
+                .get(field)
+                .is_some_and(|rule| rule.contains(word)),
+            "{field}, {word}: {violations:?}"
+        );
         assert!(status.message().contains(field), "{status}");
     }
     // Several at once are all listed.
@@ -90,7 +142,10 @@ async fn every_field_that_breaks_a_rule_is_named_with_the_rule() {
     let named: Vec<_> = violations(&status).into_keys().collect();
     assert_eq!(named, ["deliberation.max_retries", "deliberation.task.id"]);
     // Neither what is missing altogether.
-    let status = client.create(pb::Deliberation::default()).await.unwrap_err();
+    let status = client
+        .create(pb::Deliberation::default())
+        .await
+        .unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
 
     assert_eq!(stub.requests().len(), 0, "a refused request asks no model");
@@ -102,16 +157,39 @@ async fn an_unknown_plugin_is_answered_with_the_names_that_come_near() {
     let stub = StubServer::start().await.unwrap();
     let host = Host::asking(&stub).await.unwrap();
     let client = host.client().await.unwrap();
-    let unknown = |strategy: &str, scorer: &str| sound().strategy(strategy, json!({})).scorer(scorer, json!({}));
+    let unknown = |strategy: &str, scorer: &str| {
+        sound()
+            .strategy(strategy, json!({}))
+            .scorer(scorer, json!({}))
+    };
     let cases = [
-        (unknown("sampel-vote", "agreement"), "deliberation.strategy.name", "did you mean `sample-vote`?"),
-        (unknown("sample-vote", "jugde"), "deliberation.scorer.name", "did you mean `judge`?"),
-        (unknown("agreement", "agreement"), "deliberation.strategy.name", "`critique-revise`"),
-        (unknown("sample-vote@9.9.9", "agreement"), "deliberation.strategy.name", "no strategy"),
+        (
+            unknown("sampel-vote", "agreement"),
+            "deliberation.strategy.name",
+            "did you mean `sample-vote`?",
+        ),
+        (
+            unknown("sample-vote", "jugde"),
+            "deliberation.scorer.name",
+            "did you mean `judge`?",
+        ),
+        (
+            unknown("agreement", "agreement"),
+            "deliberation.strategy.name",
+            "`critique-revise`",
+        ),
+        (
+            unknown("sample-vote@9.9.9", "agreement"),
+            "deliberation.strategy.name",
+            "no strategy",
+        ),
     ];
     for (deliberation, field, hint) in cases {
         let status = client.create(deliberation).await.expect_err(field);
-        assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "PLUGIN_NOT_FOUND"));
+        assert_eq!(
+            (status.code(), reason(&status).as_str()),
+            (Code::InvalidArgument, "PLUGIN_NOT_FOUND")
+        );
         assert!(status.message().contains(hint), "{status}");
         assert_eq!(violations(&status).into_keys().collect::<Vec<_>>(), [field]);
     }
@@ -127,12 +205,22 @@ async fn an_endpoint_that_the_operator_does_not_list_is_refused() {
     let other = StubServer::start().await.unwrap();
     let host = Host::asking(&stub).await.unwrap();
     let client = host.client().await.unwrap();
-    for endpoint in [other.url().as_str(), "http://169.254.169.254", "http://localhost.:1"] {
+    for endpoint in [
+        other.url().as_str(),
+        "http://169.254.169.254",
+        "http://localhost.:1",
+    ] {
         let mut asked = sound();
         asked.endpoint = endpoint.to_owned();
         let status = client.create(asked).await.expect_err(endpoint);
-        assert_eq!((status.code(), reason(&status).as_str()), (Code::PermissionDenied, "ENDPOINT_NOT_ALLOWED"));
-        assert!(status.message().contains("inference.allowed_endpoints"), "{status}");
+        assert_eq!(
+            (status.code(), reason(&status).as_str()),
+            (Code::PermissionDenied, "ENDPOINT_NOT_ALLOWED")
+        );
+        assert!(
+            status.message().contains("inference.allowed_endpoints"),
+            "{status}"
+        );
     }
     assert_eq!(other.requests().len(), 0);
     let mut own = sound();
@@ -141,21 +229,47 @@ async fn an_endpoint_that_the_operator_does_not_list_is_refused() {
 
     // Without any model server nothing can be run.
     let host = Setup::bare().unwrap().start().await.unwrap();
-    let status = host.client().await.unwrap().create(sound()).await.unwrap_err();
-    assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "NO_ENDPOINT"));
+    let status = host
+        .client()
+        .await
+        .unwrap()
+        .create(sound())
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (status.code(), reason(&status).as_str()),
+        (Code::Unavailable, "NO_ENDPOINT")
+    );
 }
 
 /// Files that are no plugins, with a word of the reason each.
 fn no_plugins(dir: &Path) -> Vec<(PathBuf, &'static str)> {
     let module = wat::parse_str("(module)");
     let nothing = wat::parse_str("(component)");
-    let foreign = wat::parse_str(r#"(component (import "wasi:http/outgoing-handler@0.2.0" (instance)))"#);
+    let foreign =
+        wat::parse_str(r#"(component (import "wasi:http/outgoing-handler@0.2.0" (instance)))"#);
     let cut = component("agreement").map(|bytes| bytes[..bytes.len() / 2].to_vec());
     let files = [
-        ("text.wasm", b"not wasm".to_vec(), "not a WebAssembly binary"),
-        ("module.wasm", module.expect("it is a module"), "is a core module"),
-        ("nothing.wasm", nothing.expect("it is a component"), "`conclave:deliberation/describe`"),
-        ("foreign.wasm", foreign.expect("it is a component"), "imports `wasi:http/outgoing-handler@0.2.0`"),
+        (
+            "text.wasm",
+            b"not wasm".to_vec(),
+            "not a WebAssembly binary",
+        ),
+        (
+            "module.wasm",
+            module.expect("it is a module"),
+            "is a core module",
+        ),
+        (
+            "nothing.wasm",
+            nothing.expect("it is a component"),
+            "`conclave:deliberation/describe`",
+        ),
+        (
+            "foreign.wasm",
+            foreign.expect("it is a component"),
+            "imports `wasi:http/outgoing-handler@0.2.0`",
+        ),
         ("cut.wasm", cut.expect("it is built"), "cannot be compiled"),
     ];
     let written = files.map(|(name, bytes, reason)| {
@@ -173,19 +287,33 @@ async fn plugin_check_lists_the_reasons_and_exits_with_1() {
         let path = path.to_str().unwrap();
         let checked = conclave(&["plugin", "check", path]).await.unwrap();
         assert_eq!(checked.code, Some(1), "{checked:?}");
-        assert!(checked.out.contains("cannot be a plugin") && checked.out.contains(reason), "{checked:?}");
-        let checked = conclave(&["plugin", "check", "--json", path]).await.unwrap().json().unwrap();
+        assert!(
+            checked.out.contains("cannot be a plugin") && checked.out.contains(reason),
+            "{checked:?}"
+        );
+        let checked = conclave(&["plugin", "check", "--json", path])
+            .await
+            .unwrap()
+            .json()
+            .unwrap();
         assert_eq!(checked["ok"], false);
         assert!(checked["reasons"].to_string().contains(reason), "{checked}");
     }
     install(dir.path(), &["critique-revise", "judge"]).unwrap();
     for (name, kind) in [("critique-revise", "strategy"), ("judge", "scorer")] {
         let path = dir.path().join(format!("{name}.wasm"));
-        let checked = conclave(&["plugin", "check", path.to_str().unwrap()]).await.unwrap();
+        let checked = conclave(&["plugin", "check", path.to_str().unwrap()])
+            .await
+            .unwrap();
         assert_eq!(checked.code, Some(0), "{checked:?}");
-        assert!(checked.out.contains(&format!("is a {kind}: {name}@")), "{checked:?}");
+        assert!(
+            checked.out.contains(&format!("is a {kind}: {name}@")),
+            "{checked:?}"
+        );
     }
-    let missing = conclave(&["plugin", "check", "/no/such.wasm"]).await.unwrap();
+    let missing = conclave(&["plugin", "check", "/no/such.wasm"])
+        .await
+        .unwrap();
     assert_eq!(missing.code, Some(2), "{missing:?}");
 }
 
@@ -196,12 +324,18 @@ async fn a_host_does_not_start_with_a_file_that_is_no_plugin() {
         let plugins = tempfile::tempdir().unwrap();
         install(plugins.path(), &["hostile"]).unwrap();
         std::fs::copy(&path, plugins.path().join("broken.wasm")).unwrap();
-        let setup = Setup::bare().unwrap().arg("--plugins").arg(plugins.path().to_str().unwrap());
+        let setup = Setup::bare()
+            .unwrap()
+            .arg("--plugins")
+            .arg(plugins.path().to_str().unwrap());
         let (status, log) = setup.start_in_vain().await.unwrap();
         assert_eq!(status.code(), Some(1), "{log}");
         assert!(log.contains("broken.wasm") && log.contains(reason), "{log}");
     }
-    let setup = Setup::bare().unwrap().arg("--plugins").arg("/no/such/directory");
+    let setup = Setup::bare()
+        .unwrap()
+        .arg("--plugins")
+        .arg("/no/such/directory");
     let (status, log) = setup.start_in_vain().await.unwrap();
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(log.contains("/no/such/directory"), "{log}");

@@ -9,7 +9,12 @@ use serde_json::Value;
 /// A host whose model answers like this.
 async fn host_with(stub: &StubServer, model: &str) -> Host {
     let setup = Setup::asking(stub).expect("there is a place for data");
-    setup.arg("--model").arg(model).start().await.expect("the host starts")
+    setup
+        .arg("--model")
+        .arg(model)
+        .start()
+        .await
+        .expect("the host starts")
 }
 
 async fn run(host: &Host, args: &[&str]) -> Ran {
@@ -27,23 +32,61 @@ async fn detached(host: &Host) -> String {
 async fn run_prints_the_outcome_and_beside_it_a_line_for_each_event() {
     let stub = StubServer::start().await.unwrap();
     let host = host_with(&stub, "answer:Yes, it is.").await;
-    let ran = run(&host, &["run", "Is 7 prime?", "--agents", "3", "--param", "stop.rule=none", "--label", "team=a"]).await;
+    let ran = run(
+        &host,
+        &[
+            "run",
+            "Is 7 prime?",
+            "--agents",
+            "3",
+            "--param",
+            "stop.rule=none",
+            "--label",
+            "team=a",
+        ],
+    )
+    .await;
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    for part in ["Is 7 prime?", "yes, it is.", "sample-vote@", "agreement@", "agent-3", "deliberation-"] {
+    for part in [
+        "Is 7 prime?",
+        "yes, it is.",
+        "sample-vote@",
+        "agreement@",
+        "agent-3",
+        "deliberation-",
+    ] {
         assert!(ran.out.contains(part), "{part}: {ran:?}");
     }
     for part in ["accepted deliberation-", "agent-1 #1", "votes", "completed"] {
         assert!(ran.err.contains(part), "{part}: {ran:?}");
     }
-    assert!(!ran.out.contains('\u{1b}') && !ran.err.contains('\u{1b}'), "no colours in a pipe: {ran:?}");
-    assert!(ran.out.is_ascii() && ran.err.is_ascii(), "no drawing in a pipe: {ran:?}");
+    assert!(
+        !ran.out.contains('\u{1b}') && !ran.err.contains('\u{1b}'),
+        "no colours in a pipe: {ran:?}"
+    );
+    assert!(
+        ran.out.is_ascii() && ran.err.is_ascii(),
+        "no drawing in a pipe: {ran:?}"
+    );
 }
 
 #[tokio::test]
 async fn json_is_one_value_for_an_outcome_and_a_line_for_each_event() {
     let stub = StubServer::start().await.unwrap();
     let host = host_with(&stub, "answer:yes").await;
-    let ran = run(&host, &["run", "Is 7 prime?", "--agents", "3", "--json", "--params", r#"{"samples": 5}"#]).await;
+    let ran = run(
+        &host,
+        &[
+            "run",
+            "Is 7 prime?",
+            "--agents",
+            "3",
+            "--json",
+            "--params",
+            r#"{"samples": 5}"#,
+        ],
+    )
+    .await;
     assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{ran:?}");
     let done = ran.json().unwrap();
     assert_eq!(done["state"], "COMPLETED");
@@ -52,13 +95,23 @@ async fn json_is_one_value_for_an_outcome_and_a_line_for_each_event() {
     let id = done["uid"].as_str().unwrap();
 
     let got = run(&host, &["get", id, "--json"]).await.json().unwrap();
-    assert_eq!((&got["state"], &got["outcome"]), (&done["state"], &done["outcome"]));
+    assert_eq!(
+        (&got["state"], &got["outcome"]),
+        (&done["state"], &done["outcome"])
+    );
     let got = run(&host, &["get", id]).await;
-    assert!(got.code == Some(0) && got.out.contains("Answer") && got.out.contains("yes"), "{got:?}");
+    assert!(
+        got.code == Some(0) && got.out.contains("Answer") && got.out.contains("yes"),
+        "{got:?}"
+    );
 
     let watched = run(&host, &["watch", id, "--json"]).await;
     assert_eq!(watched.code, Some(0), "{watched:?}");
-    let events: Vec<Value> = watched.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let events: Vec<Value> = watched
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(events[0]["type"], "accepted");
     assert_eq!(events.last().unwrap()["type"], "finished");
     assert_eq!(events.last().unwrap()["outcome"], done["outcome"]);
@@ -74,20 +127,40 @@ async fn cancel_aborts_a_detached_deliberation_and_says_when_it_comes_too_late()
     let stub = StubServer::start().await.unwrap();
     let host = host_with(&stub, "slow-tokens:100000:5").await;
     let id = detached(&host).await;
-    within("its generations", stub.until(|requests| requests.len() == 2)).await.unwrap();
+    within(
+        "its generations",
+        stub.until(|requests| requests.len() == 2),
+    )
+    .await
+    .unwrap();
     let running = run(&host, &["get", &id]).await;
-    assert!(running.code == Some(0) && running.out.contains("running"), "{running:?}");
+    assert!(
+        running.code == Some(0) && running.out.contains("running"),
+        "{running:?}"
+    );
 
     let cancelled = run(&host, &["cancel", &id, "--reason", "enough"]).await;
-    assert!(cancelled.code == Some(0) && cancelled.out.contains("enough"), "{cancelled:?}");
-    let aborted = stub.until(|requests| requests.iter().all(|one| one.state == stub_server::State::Aborted));
-    within("the model server to be told", aborted).await.unwrap();
+    assert!(
+        cancelled.code == Some(0) && cancelled.out.contains("enough"),
+        "{cancelled:?}"
+    );
+    let aborted = stub.until(|requests| {
+        requests
+            .iter()
+            .all(|one| one.state == stub_server::State::Aborted)
+    });
+    within("the model server to be told", aborted)
+        .await
+        .unwrap();
 
     stub.script("slow-tokens:100000:5", vec!["answer:yes".parse().unwrap()]);
     let id = detached(&host).await;
     assert_eq!(run(&host, &["watch", &id]).await.code, Some(0));
     let late = run(&host, &["cancel", &id]).await;
-    assert!(late.code == Some(1) && late.err.contains("had finished before"), "{late:?}");
+    assert!(
+        late.code == Some(1) && late.err.contains("had finished before"),
+        "{late:?}"
+    );
 }
 
 #[tokio::test]
@@ -95,15 +168,33 @@ async fn a_failed_deliberation_and_a_refused_one_exit_with_1_and_say_why() {
     let stub = StubServer::start().await.unwrap();
     let host = host_with(&stub, "status:400").await;
     let failed = run(&host, &["run", "Is 7 prime?", "--agents", "1"]).await;
-    assert!(failed.code == Some(1) && failed.out.contains("ALL_AGENTS_FAILED"), "{failed:?}");
+    assert!(
+        failed.code == Some(1) && failed.out.contains("ALL_AGENTS_FAILED"),
+        "{failed:?}"
+    );
     let refused = run(&host, &["run", "Is 7 prime?", "--param", "samples=0"]).await;
     assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert!(refused.err.contains("deliberation.strategy.params_json/samples"), "{refused:?}");
-    let refused = run(&host, &["run", "Is 7 prime?", "--strategy", "sampel-vote", "--json"]).await;
+    assert!(
+        refused
+            .err
+            .contains("deliberation.strategy.params_json/samples"),
+        "{refused:?}"
+    );
+    let refused = run(
+        &host,
+        &["run", "Is 7 prime?", "--strategy", "sampel-vote", "--json"],
+    )
+    .await;
     let error: Value = serde_json::from_str(&refused.err).unwrap();
-    assert_eq!((refused.code, &error["error"]["reason"]), (Some(1), &"PLUGIN_NOT_FOUND".into()));
+    assert_eq!(
+        (refused.code, &error["error"]["reason"]),
+        (Some(1), &"PLUGIN_NOT_FOUND".into())
+    );
     let unknown = run(&host, &["get", "deliberation-0"]).await;
-    assert!(unknown.code == Some(1) && unknown.err.contains("deliberation-0"), "{unknown:?}");
+    assert!(
+        unknown.code == Some(1) && unknown.err.contains("deliberation-0"),
+        "{unknown:?}"
+    );
 }
 
 #[tokio::test]
@@ -117,13 +208,25 @@ async fn wrong_usage_exits_with_2_and_an_absent_host_with_1() {
         &["no-such-command"],
     ] {
         let ran = conclave(wrong).await.unwrap();
-        assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{wrong:?}: {ran:?}");
+        assert_eq!(
+            (ran.code, ran.out.as_str()),
+            (Some(2), ""),
+            "{wrong:?}: {ran:?}"
+        );
         assert!(!ran.err.is_empty(), "{wrong:?}");
     }
-    let absent = conclave(&["get", "deliberation-0", "--addr", "http://127.0.0.1:1"]).await.unwrap();
-    assert!(absent.code == Some(1) && absent.err.contains("127.0.0.1:1"), "{absent:?}");
+    let absent = conclave(&["get", "deliberation-0", "--addr", "http://127.0.0.1:1"])
+        .await
+        .unwrap();
+    assert!(
+        absent.code == Some(1) && absent.err.contains("127.0.0.1:1"),
+        "{absent:?}"
+    );
     let help = conclave(&["--help"]).await.unwrap();
-    assert!(help.code == Some(0) && help.out.contains("Examples:"), "{help:?}");
+    assert!(
+        help.code == Some(0) && help.out.contains("Examples:"),
+        "{help:?}"
+    );
 }
 
 #[tokio::test]
@@ -131,22 +234,53 @@ async fn serve_check_prints_the_effective_configuration_or_every_mistake() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let file = dir.path().join("conclave.toml");
-    std::fs::write(&file, "[limits]\nretries_max = 5\n[log]\nlevel = \"WARNING\"\n").unwrap();
-    let base = ["serve", "--check", "--config", file.to_str().unwrap(), "--data-dir", data.to_str().unwrap()];
-    let variables = [("CONCLAVE_LIMITS_GENERATIONS_MAX", "77"), ("GRPC_PORT", "50099")];
+    std::fs::write(
+        &file,
+        "[limits]\nretries_max = 5\n[log]\nlevel = \"WARNING\"\n",
+    )
+    .unwrap();
+    let base = [
+        "serve",
+        "--check",
+        "--config",
+        file.to_str().unwrap(),
+        "--data-dir",
+        data.to_str().unwrap(),
+    ];
+    let variables = [
+        ("CONCLAVE_LIMITS_GENERATIONS_MAX", "77"),
+        ("GRPC_PORT", "50099"),
+    ];
     let checked = conclave_with(&base, &variables).await.unwrap();
     assert_eq!(checked.code, Some(0), "{checked:?}");
-    for part in ["retries_max = 5", "generations_max = 77", "50099", "retries_default = 3"] {
+    for part in [
+        "retries_max = 5",
+        "generations_max = 77",
+        "50099",
+        "retries_default = 3",
+    ] {
         assert!(checked.out.contains(part), "{part}: {checked:?}");
     }
     let json = conclave(&[&base[..], &["--json"]].concat()).await.unwrap();
     assert_eq!(json.code, Some(0), "{json:?}");
     json.json().unwrap();
 
-    let wrong = ["--set", "limits.retry_max=1", "--set", "limits.retries_default=x", "--grpc-addr", "localhost"];
+    let wrong = [
+        "--set",
+        "limits.retry_max=1",
+        "--set",
+        "limits.retries_default=x",
+        "--grpc-addr",
+        "localhost",
+    ];
     let refused = conclave(&[&base[..], &wrong].concat()).await.unwrap();
     assert_ne!(refused.code, Some(0), "{refused:?}");
-    for part in ["limits.retry_max", "limits.retries_max", "limits.retries_default", "--grpc-addr"] {
+    for part in [
+        "limits.retry_max",
+        "limits.retries_max",
+        "limits.retries_default",
+        "--grpc-addr",
+    ] {
         assert!(refused.err.contains(part), "{part}: {refused:?}");
     }
 }

@@ -85,7 +85,11 @@ impl Watchers {
 
     /// All that was seen when every stream has ended.
     async fn all(mut self) -> Seen {
-        while within("the streams to end", self.tasks.join_next()).await.expect("they end").is_some() {}
+        while within("the streams to end", self.tasks.join_next())
+            .await
+            .expect("they end")
+            .is_some()
+        {}
         self.seen.borrow().clone()
     }
 }
@@ -151,14 +155,22 @@ async fn killed_under_load_again_and_again_it_finishes_everything_once_and_pays_
         let done = client.get(uid).await.unwrap();
         assert_eq!(done.state(), State::Completed, "{done:?}");
         let usage = done.usage.unwrap();
-        assert_eq!(usage.generations_completed as usize, GENERATIONS, "{usage:?}");
+        assert_eq!(
+            usage.generations_completed as usize, GENERATIONS,
+            "{usage:?}"
+        );
         let events = &whole[uid];
-        let ends = events.iter().filter(|event| matches!(event.event, Some(Event::Finished(_))));
+        let ends = events
+            .iter()
+            .filter(|event| matches!(event.event, Some(Event::Finished(_))));
         assert_eq!(ends.count(), 1);
         assert!(events.is_sorted_by(|one, next| one.sequence < next.sequence));
         for kill in &kills {
             let before = kill.seen.get(uid).map_or(&[][..], |events| events);
-            assert!(events.starts_with(before), "history was changed: {before:?} {events:?}");
+            assert!(
+                events.starts_with(before),
+                "history was changed: {before:?} {events:?}"
+            );
         }
     }
     let requests = stub.requests();
@@ -169,7 +181,10 @@ async fn killed_under_load_again_and_again_it_finishes_everything_once_and_pays_
             assert!(!paid.contains(&job), "{job:?} was paid for twice");
         }
     }
-    assert!(target > 0 && target < DELIBERATIONS * GENERATIONS, "the kills met no load");
+    assert!(
+        target > 0 && target < DELIBERATIONS * GENERATIONS,
+        "the kills met no load"
+    );
 }
 
 #[tokio::test]
@@ -208,13 +223,21 @@ async fn an_accepted_request_id_is_one_deliberation_across_a_kill() {
     }
     assert_eq!(all.len(), DELIBERATIONS);
     let conflict = client.create_as(&key(0), vote(3, 1)).await.unwrap_err();
-    assert_eq!((conflict.code(), reason(&conflict).as_str()), (Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED"));
+    assert_eq!(
+        (conflict.code(), reason(&conflict).as_str()),
+        (Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED")
+    );
     stub.release();
     for uid in &all {
         assert_eq!(client.wait(uid).await.unwrap().state(), State::Completed);
     }
     // No other deliberation was made: each generation was sent for one of these.
-    let asked: HashSet<_> = stub.requests().iter().filter_map(job_of).map(|(uid, _)| uid).collect();
+    let asked: HashSet<_> = stub
+        .requests()
+        .iter()
+        .filter_map(job_of)
+        .map(|(uid, _)| uid)
+        .collect();
     assert_eq!(asked, all);
 }
 
@@ -227,13 +250,25 @@ async fn sigterm_pauses_what_runs_and_the_next_start_resumes_it() {
     let uid = client.create(vote(3, 1)).await.unwrap().uid;
     let mut events = client.watch(&uid, 0).await.unwrap();
     stub.release_next(1);
-    events.until("a result", |event| matches!(event, Event::GenerationFinished(_))).await.unwrap();
-    within("the second generation", stub.until(|requests| requests.len() == 2)).await.unwrap();
+    events
+        .until("a result", |event| {
+            matches!(event, Event::GenerationFinished(_))
+        })
+        .await
+        .unwrap();
+    within(
+        "the second generation",
+        stub.until(|requests| requests.len() == 2),
+    )
+    .await
+    .unwrap();
 
     let (status, setup) = host.stop().await.unwrap();
     assert!(status.success(), "{status}");
     let aborted = stub.until(|requests| requests[1].state == stub_server::State::Aborted);
-    within("the model server to be told", aborted).await.unwrap();
+    within("the model server to be told", aborted)
+        .await
+        .unwrap();
     let mut last = None;
     let lost = loop {
         match events.next().await {
@@ -249,9 +284,20 @@ async fn sigterm_pauses_what_runs_and_the_next_start_resumes_it() {
     let client = host.client().await.unwrap();
     let done = client.wait(&uid).await.unwrap();
     assert_eq!(answers(&done), ["yes", "yes", "no"]);
-    let jobs: Vec<_> = stub.requests().iter().filter_map(job_of).map(|(_, job)| job).collect();
-    assert_eq!(jobs, [1, 2, 2, 3], "the first is not sent again, the second is");
+    let jobs: Vec<_> = stub
+        .requests()
+        .iter()
+        .filter_map(job_of)
+        .map(|(_, job)| job)
+        .collect();
+    assert_eq!(
+        jobs,
+        [1, 2, 2, 3],
+        "the first is not sent again, the second is"
+    );
     let events = client.watch(&uid, 0).await.unwrap().rest().await.unwrap();
-    let pauses = events.iter().filter(|event| matches!(event.event, Some(Event::Paused(_))));
+    let pauses = events
+        .iter()
+        .filter(|event| matches!(event.event, Some(Event::Paused(_))));
     assert_eq!(pauses.count(), 1);
 }

@@ -33,7 +33,8 @@ async fn hostile_host(stub: &StubServer) -> (Host, TempDir) {
 /// A deliberation that waits for the model server until the stub releases it.
 async fn beside(stub: &StubServer, client: &Client) -> pb::Deliberation {
     stub.hold();
-    let sound = draft(&["answer:yes", "answer:yes"]).strategy("sample-vote", json!({"stop": {"rule": "none"}}));
+    let sound = draft(&["answer:yes", "answer:yes"])
+        .strategy("sample-vote", json!({"stop": {"rule": "none"}}));
     let created = client.create(sound).await.expect("it is sound");
     let held = stub.until(|requests| requests.len() == 2);
     within("its generations", held).await.expect("they come");
@@ -49,17 +50,61 @@ async fn ends_unaffected(stub: &StubServer, client: &Client, beside: &pb::Delibe
 /// How a misbehaving strategy fails: its mode, the reason, and a word of the message.
 fn failing_modes() -> Vec<(Value, &'static str, &'static str)> {
     vec![
-        (json!({"mode": "trap"}), "PLUGIN_TRAPPED", "strategy `hostile@"),
-        (json!({"mode": "overflow"}), "PLUGIN_TRAPPED", "call stack exhausted"),
-        (json!({"mode": "spin"}), "PLUGIN_LIMIT_EXCEEDED", "plugins.limits.cpu_slice_ms_max"),
-        (json!({"mode": "allocate"}), "PLUGIN_LIMIT_EXCEEDED", "plugins.limits.memory_bytes_max"),
-        (json!({"mode": "emit-flood"}), "PLUGIN_LIMIT_EXCEEDED", "limits.entries_max"),
-        (json!({"mode": "emit-flood", "bytes": 100_000}), "PLUGIN_LIMIT_EXCEEDED", "limits.emit_bytes_max"),
-        (json!({"mode": "call-flood"}), "PLUGIN_LIMIT_EXCEEDED", "plugins.limits.calls_max"),
-        (json!({"mode": "bad-outcome"}), "PLUGIN_INVALID", "outcome.ranked is empty"),
-        (json!({"mode": "bad-score"}), "PLUGIN_INVALID", "score.value is NaN"),
-        (json!({"mode": "error"}), "STRATEGY_FAILED", "this strategy always fails"),
-        (json!({"mode": "long-error", "bytes": 1_000_000}), "STRATEGY_FAILED", "xxx"),
+        (
+            json!({"mode": "trap"}),
+            "PLUGIN_TRAPPED",
+            "strategy `hostile@",
+        ),
+        (
+            json!({"mode": "overflow"}),
+            "PLUGIN_TRAPPED",
+            "call stack exhausted",
+        ),
+        (
+            json!({"mode": "spin"}),
+            "PLUGIN_LIMIT_EXCEEDED",
+            "plugins.limits.cpu_slice_ms_max",
+        ),
+        (
+            json!({"mode": "allocate"}),
+            "PLUGIN_LIMIT_EXCEEDED",
+            "plugins.limits.memory_bytes_max",
+        ),
+        (
+            json!({"mode": "emit-flood"}),
+            "PLUGIN_LIMIT_EXCEEDED",
+            "limits.entries_max",
+        ),
+        (
+            json!({"mode": "emit-flood", "bytes": 100_000}),
+            "PLUGIN_LIMIT_EXCEEDED",
+            "limits.emit_bytes_max",
+        ),
+        (
+            json!({"mode": "call-flood"}),
+            "PLUGIN_LIMIT_EXCEEDED",
+            "plugins.limits.calls_max",
+        ),
+        (
+            json!({"mode": "bad-outcome"}),
+            "PLUGIN_INVALID",
+            "outcome.ranked is empty",
+        ),
+        (
+            json!({"mode": "bad-score"}),
+            "PLUGIN_INVALID",
+            "score.value is NaN",
+        ),
+        (
+            json!({"mode": "error"}),
+            "STRATEGY_FAILED",
+            "this strategy always fails",
+        ),
+        (
+            json!({"mode": "long-error", "bytes": 1_000_000}),
+            "STRATEGY_FAILED",
+            "xxx",
+        ),
         (json!({"mode": "sleep"}), "DEADLINE_EXCEEDED", "2 s"),
         (json!({"mode": "timer"}), "DEADLINE_EXCEEDED", "2 s"),
     ]
@@ -75,10 +120,16 @@ async fn a_strategy_that_misbehaves_fails_alone() {
         // Only what waits needs a short time; the others must not meet it on a busy machine.
         let waits = reason == "DEADLINE_EXCEEDED";
         let timeout = Duration::from_secs(if waits { 2 } else { 60 });
-        let hostile = draft(&["answer:yes"]).strategy("hostile", params.clone()).timeout(timeout);
+        let hostile = draft(&["answer:yes"])
+            .strategy("hostile", params.clone())
+            .timeout(timeout);
         let done = client.run(hostile).await.unwrap();
         let (has_reason, message) = failure(&done);
-        assert_eq!((done.state(), has_reason), (State::Failed, reason), "{params}: {message}");
+        assert_eq!(
+            (done.state(), has_reason),
+            (State::Failed, reason),
+            "{params}: {message}"
+        );
         assert!(message.contains(words), "{params}: {message}");
     }
     ends_unaffected(&stub, &client, &beside).await;
@@ -91,10 +142,17 @@ async fn a_strategy_without_end_is_ended_by_its_deadline_and_its_generation_with
     let client = host.client().await.unwrap();
     let beside = beside(&stub, &client).await;
     let wall = draft(&["hang"]).strategy("hostile", json!({"mode": "wall"}));
-    let done = client.run(wall.timeout(Duration::from_secs(1))).await.unwrap();
+    let done = client
+        .run(wall.timeout(Duration::from_secs(1)))
+        .await
+        .unwrap();
     assert_eq!(failure(&done).0, "DEADLINE_EXCEEDED", "{done:?}");
     let usage = done.usage.unwrap();
-    assert_eq!((usage.generations, usage.generations_cancelled), (1, 1), "{usage:?}");
+    assert_eq!(
+        (usage.generations, usage.generations_cancelled),
+        (1, 1),
+        "{usage:?}"
+    );
     ends_unaffected(&stub, &client, &beside).await;
 }
 
@@ -105,7 +163,10 @@ async fn a_strategy_that_floods_its_log_loses_the_rest_of_it_and_nothing_else() 
     let client = host.client().await.unwrap();
     for mode in ["log-flood", "print-flood"] {
         let flood = json!({"mode": mode, "count": 4_000, "bytes": 200});
-        let done = client.run(draft(&["answer:yes"]).strategy("hostile", flood)).await.unwrap();
+        let done = client
+            .run(draft(&["answer:yes"]).strategy("hostile", flood))
+            .await
+            .unwrap();
         assert_eq!(failure(&done), ("", ""), "{mode}");
         assert_eq!(answers(&done), ["still here"], "{mode}");
     }
@@ -119,18 +180,35 @@ async fn a_strategy_is_told_of_the_limit_that_its_generations_met() {
     let (host, _plugins) = hostile_host(&stub).await;
     let client = host.client().await.unwrap();
     let cases = [
-        ("submit-flood", "submitted", "8", "limits.open_generations_max"),
+        (
+            "submit-flood",
+            "submitted",
+            "8",
+            "limits.open_generations_max",
+        ),
         ("generate-flood", "finished", "40", "limits.generations_max"),
         ("strange-agent", "submitted", "0", "nobody"),
     ];
     for (mode, counted, count, words) in cases {
         let flood = json!({"mode": mode, "count": 100});
-        let done = client.run(draft(&["answer:yes"]).strategy("hostile", flood)).await.unwrap();
-        let told = done.outcome.clone().map(|outcome| outcome.metadata).unwrap_or_default();
-        assert_eq!(told.get(counted).map(String::as_str), Some(count), "{mode}: {done:?}");
+        let done = client
+            .run(draft(&["answer:yes"]).strategy("hostile", flood))
+            .await
+            .unwrap();
+        let told = done
+            .outcome
+            .clone()
+            .map(|outcome| outcome.metadata)
+            .unwrap_or_default();
+        assert_eq!(
+            told.get(counted).map(String::as_str),
+            Some(count),
+            "{mode}: {done:?}"
+        );
         assert!(told["failure"].contains(words), "{mode}: {told:?}");
         let usage = done.usage.unwrap();
-        let ended = usage.generations_completed + usage.generations_failed + usage.generations_cancelled;
+        let ended =
+            usage.generations_completed + usage.generations_failed + usage.generations_cancelled;
         assert_eq!(ended, usage.generations, "{mode}: {usage:?}");
     }
 }
@@ -144,10 +222,18 @@ async fn a_scorer_that_misbehaves_fails_its_deliberation_alone() {
         ("nan", "PLUGIN_INVALID", "score.value is NaN"),
         ("out-of-range", "PLUGIN_INVALID", "score.value is 1.5"),
         ("negative", "PLUGIN_INVALID", "score.value is -0.5"),
-        ("out-of-range-confidence", "PLUGIN_INVALID", "score.confidence is 1.5"),
+        (
+            "out-of-range-confidence",
+            "PLUGIN_INVALID",
+            "score.confidence is 1.5",
+        ),
         ("wrong-count", "PLUGIN_INVALID", "1 scores for 2 candidates"),
         ("trap", "PLUGIN_TRAPPED", "scorer `hostile-scorer@"),
-        ("spin", "PLUGIN_LIMIT_EXCEEDED", "plugins.limits.cpu_slice_ms_max"),
+        (
+            "spin",
+            "PLUGIN_LIMIT_EXCEEDED",
+            "plugins.limits.cpu_slice_ms_max",
+        ),
         ("error", "STRATEGY_FAILED", "this scorer always fails"),
     ];
     let voting = |mode: &str| {
@@ -158,8 +244,15 @@ async fn a_scorer_that_misbehaves_fails_its_deliberation_alone() {
     for (mode, reason, words) in cases {
         let done = client.run(voting(mode)).await.unwrap();
         let (has_reason, message) = failure(&done);
-        assert_eq!((done.state(), has_reason), (State::Failed, reason), "{mode}: {message}");
-        assert!(message.contains(words) && message.contains("hostile-scorer"), "{mode}: {message}");
+        assert_eq!(
+            (done.state(), has_reason),
+            (State::Failed, reason),
+            "{mode}: {message}"
+        );
+        assert!(
+            message.contains(words) && message.contains("hostile-scorer"),
+            "{mode}: {message}"
+        );
         assert_eq!(done.usage.unwrap().generations_completed, 2, "{mode}");
     }
     let done = client.run(voting("ok")).await.unwrap();

@@ -45,25 +45,59 @@ async fn a_vote_goes_from_create_over_its_events_to_its_outcome() {
     let stub = StubServer::start().await.unwrap();
     let host = Host::asking(&stub).await.unwrap();
     let client = host.client().await.unwrap();
-    let created = client.create(vote(&["answer:yes", "answer:yes", "answer:no"])).await.unwrap();
+    let created = client
+        .create(vote(&["answer:yes", "answer:yes", "answer:no"]))
+        .await
+        .unwrap();
     assert_eq!(created.name, format!("deliberations/{}", created.uid));
-    let events = client.watch(&created.uid, 0).await.unwrap().rest().await.unwrap();
+    let events = client
+        .watch(&created.uid, 0)
+        .await
+        .unwrap()
+        .rest()
+        .await
+        .unwrap();
     let done = client.wait(&created.uid).await.unwrap();
 
     assert_eq!(done.state(), State::Completed);
     let outcome = done.outcome.clone().unwrap();
     assert_eq!(answers(&done), ["yes", "yes", "no"]);
-    let scores: Vec<_> = outcome.ranked.iter().map(|one| one.score.clone().unwrap().value).collect();
+    let scores: Vec<_> = outcome
+        .ranked
+        .iter()
+        .map(|one| one.score.clone().unwrap().value)
+        .collect();
     assert_eq!(scores, [2.0 / 3.0, 2.0 / 3.0, 1.0 / 3.0]);
     assert_eq!(outcome.metadata["votes"], r#"{"no":1,"yes":2}"#);
     let completeness = outcome.completeness.unwrap();
-    assert_eq!((completeness.agents, completeness.agents_completed, completeness.agents_failed), (3, 3, 0));
+    assert_eq!(
+        (
+            completeness.agents,
+            completeness.agents_completed,
+            completeness.agents_failed
+        ),
+        (3, 3, 0)
+    );
     let usage = done.usage.unwrap();
-    assert_eq!((usage.generations, usage.generations_completed, usage.completion_tokens), (3, 3, 3));
-    assert!(usage.prompt_tokens > 0 && usage.wasted_tokens == 0, "{usage:?}");
+    assert_eq!(
+        (
+            usage.generations,
+            usage.generations_completed,
+            usage.completion_tokens
+        ),
+        (3, 3, 3)
+    );
+    assert!(
+        usage.prompt_tokens > 0 && usage.wasted_tokens == 0,
+        "{usage:?}"
+    );
     for (plugin, name) in [(&done.strategy, "sample-vote"), (&done.scorer, "agreement")] {
         let plugin = plugin.as_ref().unwrap();
-        assert_eq!((plugin.name.as_str(), plugin.digest.len()), (name, 64), "{plugin:?}");
+        assert_eq!(
+            (plugin.name.as_str(), plugin.digest.len()),
+            (name, 64),
+            "{plugin:?}"
+        );
         assert!(!plugin.version.is_empty());
     }
 
@@ -82,10 +116,19 @@ async fn a_vote_goes_from_create_over_its_events_to_its_outcome() {
     let Some(Event::Finished(last)) = events.last().unwrap().event.clone() else {
         unreachable!("{events:?}");
     };
-    assert_eq!((last.outcome, last.usage), (done.outcome.clone(), done.usage));
+    assert_eq!(
+        (last.outcome, last.usage),
+        (done.outcome.clone(), done.usage)
+    );
     assert_eq!(events.last().unwrap().sequence, done.sequence);
     assert_eq!(client.get(&created.uid).await.unwrap(), done);
-    let behind = client.watch(&created.uid, events[3].sequence).await.unwrap().rest().await.unwrap();
+    let behind = client
+        .watch(&created.uid, events[3].sequence)
+        .await
+        .unwrap()
+        .rest()
+        .await
+        .unwrap();
     assert_eq!(behind, events[4..]);
 }
 
@@ -93,7 +136,11 @@ async fn a_vote_goes_from_create_over_its_events_to_its_outcome() {
 async fn agents_revise_each_others_answers_where_the_judge_grades_the_revision_higher() {
     let stub = StubServer::start().await.unwrap();
     for model in ["model-a", "model-b"] {
-        let turns = ["answer:Draft, grade: 3", "answer:It is too short.", "answer:Final, grade: 9"];
+        let turns = [
+            "answer:Draft, grade: 3",
+            "answer:It is too short.",
+            "answer:Final, grade: 9",
+        ];
         stub.script(model, turns.map(|turn| turn.parse().unwrap()).to_vec());
     }
     let host = Host::asking(&stub).await.unwrap();
@@ -104,7 +151,13 @@ async fn agents_revise_each_others_answers_where_the_judge_grades_the_revision_h
         .strategy("critique-revise", json!({"rounds": 1}))
         .scorer("judge", json!({}));
     let created = client.create(asked).await.unwrap();
-    let events = client.watch(&created.uid, 0).await.unwrap().rest().await.unwrap();
+    let events = client
+        .watch(&created.uid, 0)
+        .await
+        .unwrap()
+        .rest()
+        .await
+        .unwrap();
     let done = client.wait(&created.uid).await.unwrap();
 
     assert_eq!(failure(&done), ("", ""));
@@ -116,17 +169,28 @@ async fn agents_revise_each_others_answers_where_the_judge_grades_the_revision_h
     for event in &events {
         if let Some(Event::GenerationStarted(started)) = &event.event {
             *phases.entry(started.phase.clone()).or_default() += 1;
-            assert_eq!(started.agent_id.is_empty(), started.phase == "judge", "{started:?}");
+            assert_eq!(
+                started.agent_id.is_empty(),
+                started.phase == "judge",
+                "{started:?}"
+            );
         }
     }
     let expected = [("answer", 2), ("critique", 2), ("revise", 2), ("judge", 4)];
-    assert_eq!(phases, expected.map(|(phase, count)| (phase.to_owned(), count)).into());
+    assert_eq!(
+        phases,
+        expected
+            .map(|(phase, count)| (phase.to_owned(), count))
+            .into()
+    );
 }
 
 #[tokio::test]
 async fn each_agent_has_its_own_model_and_prompt_and_only_allowed_metadata() {
     let stub = StubServer::start().await.unwrap();
-    let setup = Setup::asking(&stub).unwrap().set("prompt.metadata_allowed", "language,tone");
+    let setup = Setup::asking(&stub)
+        .unwrap()
+        .set("prompt.metadata_allowed", "language,tone");
     let host = setup.start().await.unwrap();
     let client = host.client().await.unwrap();
     let asked = vote(&["plain:echo", "slow:0:echo", "echo"]).task(|task| {
@@ -134,16 +198,26 @@ async fn each_agent_has_its_own_model_and_prompt_and_only_allowed_metadata() {
         task.metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         task.agents[0].prompt_template = "{{ agent }} as {{ role }} on {{ task }}".to_owned();
         task.agents[1].prompt_template =
-            "{% for key, value in metadata|items %}{{ key }}={{ value }} {% endfor %}{{ metadata.secret is defined }}"
+            "{% for key, value in metadata|items %}{{ key }}={{ value }} {% endfor %}{% if metadata.secret is defined %}leaked{% endif %}"
                 .to_owned();
     });
     let created = client.create(asked).await.unwrap();
-    let events = client.watch(&created.uid, 0).await.unwrap().rest().await.unwrap();
+    let events = client
+        .watch(&created.uid, 0)
+        .await
+        .unwrap()
+        .rest()
+        .await
+        .unwrap();
     let prompts: HashMap<_, _> = events.iter().filter_map(answer_of).collect();
     assert_eq!(prompts["a"], "a as DEV on Is 7 prime?");
-    assert_eq!(prompts["b"], "language=Rust tone=kind false");
+    assert_eq!(prompts["b"], "language=Rust tone=kind ");
     assert_eq!(prompts["c"], "Is 7 prime?");
-    let mut models: Vec<_> = stub.requests().into_iter().map(|request| request.model).collect();
+    let mut models: Vec<_> = stub
+        .requests()
+        .into_iter()
+        .map(|request| request.model)
+        .collect();
     models.sort();
     assert_eq!(models, ["echo", "plain:echo", "slow:0:echo"]);
     // The client's own metadata comes back to it.
@@ -169,13 +243,22 @@ async fn waiting_ends_with_the_outcome_or_with_its_own_timeout() {
     let client = host.client().await.unwrap();
     stub.hold();
     let created = client.create(vote(&["answer:yes"])).await.unwrap();
-    let waited = client.wait_for(&created.uid, Duration::from_millis(50)).await.unwrap();
+    let waited = client
+        .wait_for(&created.uid, Duration::from_millis(50))
+        .await
+        .unwrap();
     assert_eq!((waited.state(), waited.outcome), (State::Running, None));
-    assert_eq!(client.get(&created.uid).await.unwrap().state(), State::Running);
+    assert_eq!(
+        client.get(&created.uid).await.unwrap().state(),
+        State::Running
+    );
     let (waited, ()) = tokio::join!(client.wait(&created.uid), async { stub.release() });
     assert_eq!(waited.unwrap().state(), State::Completed);
     let unknown = client.wait("deliberation-0").await.unwrap_err();
-    assert_eq!((unknown.code(), reason(&unknown).as_str()), (Code::NotFound, "DELIBERATION_NOT_FOUND"));
+    assert_eq!(
+        (unknown.code(), reason(&unknown).as_str()),
+        (Code::NotFound, "DELIBERATION_NOT_FOUND")
+    );
 }
 
 #[tokio::test]
@@ -186,20 +269,52 @@ async fn a_cancelled_deliberation_aborts_its_generations_in_the_model_server() {
     let endless = "slow-tokens:100000:5";
     let created = client.create(vote(&[endless, endless])).await.unwrap();
     let mut events = client.watch(&created.uid, 0).await.unwrap();
-    events.until("a token", |event| matches!(event, Event::Tokens(_))).await.unwrap();
-    within("both generations", stub.until(|requests| requests.len() == 2)).await.unwrap();
+    events
+        .until("a token", |event| matches!(event, Event::Tokens(_)))
+        .await
+        .unwrap();
+    within(
+        "both generations",
+        stub.until(|requests| requests.len() == 2),
+    )
+    .await
+    .unwrap();
 
     let cancelled = client.cancel(&created.uid, "enough").await.unwrap();
-    assert_eq!((cancelled.state(), cancelled.cancel_reason.as_str()), (State::Cancelled, "enough"));
+    assert_eq!(
+        (cancelled.state(), cancelled.cancel_reason.as_str()),
+        (State::Cancelled, "enough")
+    );
     let usage = cancelled.usage.unwrap();
     assert_eq!(usage.generations_cancelled, 2);
     assert!(usage.wasted_tokens > 0, "{usage:?}");
-    let aborted = stub.until(|requests| requests.iter().all(|one| one.state == stub_server::State::Aborted));
-    within("the model server to be told", aborted).await.unwrap();
-    events.until("the last event", |event| matches!(event, Event::Finished(_))).await.unwrap();
+    let aborted = stub.until(|requests| {
+        requests
+            .iter()
+            .all(|one| one.state == stub_server::State::Aborted)
+    });
+    within("the model server to be told", aborted)
+        .await
+        .unwrap();
+    events
+        .until("the last event", |event| {
+            matches!(event, Event::Finished(_))
+        })
+        .await
+        .unwrap();
     // A second cancel changes nothing.
-    assert_eq!(client.cancel(&created.uid, "again").await.unwrap(), cancelled);
-    assert_eq!(client.cancel("deliberation-0", "").await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(
+        client.cancel(&created.uid, "again").await.unwrap(),
+        cancelled
+    );
+    assert_eq!(
+        client
+            .cancel("deliberation-0", "")
+            .await
+            .unwrap_err()
+            .code(),
+        Code::NotFound
+    );
 }
 
 #[tokio::test]
@@ -207,13 +322,18 @@ async fn the_timeout_of_a_request_ends_it_and_its_generations() {
     let stub = StubServer::start().await.unwrap();
     let host = Host::asking(&stub).await.unwrap();
     let client = host.client().await.unwrap();
-    let done = client.run(vote(&["hang"]).timeout(Duration::from_secs(1))).await.unwrap();
+    let done = client
+        .run(vote(&["hang"]).timeout(Duration::from_secs(1)))
+        .await
+        .unwrap();
     assert_eq!(done.state(), State::Failed);
     let (reason, message) = failure(&done);
     assert_eq!(reason, "DEADLINE_EXCEEDED");
     assert!(message.contains("1 s"), "{message}");
     let aborted = stub.until(|requests| requests[0].state == stub_server::State::Aborted);
-    within("the model server to be told", aborted).await.unwrap();
+    within("the model server to be told", aborted)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -221,27 +341,51 @@ async fn a_failed_generation_is_tried_again_as_often_as_the_request_allows() {
     let stub = StubServer::start().await.unwrap();
     let host = Host::asking(&stub).await.unwrap();
     let client = host.client().await.unwrap();
-    let created = client.create(vote(&["flaky:2:answer:yes"]).retries(2)).await.unwrap();
-    let events = client.watch(&created.uid, 0).await.unwrap().rest().await.unwrap();
+    let created = client
+        .create(vote(&["flaky:2:answer:yes"]).retries(2))
+        .await
+        .unwrap();
+    let events = client
+        .watch(&created.uid, 0)
+        .await
+        .unwrap()
+        .rest()
+        .await
+        .unwrap();
     let started = |event: &pb::DeliberationEvent| match &event.event {
-        Some(Event::GenerationStarted(started)) => Some((started.attempt, started.retry_cause.clone())),
+        Some(Event::GenerationStarted(started)) => {
+            Some((started.attempt, started.retry_cause.clone()))
+        }
         _ => None,
     };
     let causes: Vec<_> = events.iter().filter_map(started).collect();
-    assert_eq!(causes.iter().map(|(attempt, _)| *attempt).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(
+        causes
+            .iter()
+            .map(|(attempt, _)| *attempt)
+            .collect::<Vec<_>>(),
+        [1, 2, 3]
+    );
     assert_eq!(causes[0].1, None);
     for (_, cause) in &causes[1..] {
         let cause = cause.clone().unwrap();
         assert_eq!(cause.kind, "unavailable");
         assert!(cause.message.contains("503"), "{cause:?}");
     }
-    let ids: Vec<_> = stub.requests().into_iter().filter_map(|request| request.request_id).collect();
+    let ids: Vec<_> = stub
+        .requests()
+        .into_iter()
+        .filter_map(|request| request.request_id)
+        .collect();
     let expected = [1, 2, 3].map(|attempt| format!("{}-1-{attempt}", created.uid));
     assert_eq!(ids, expected);
     assert_eq!(answers(&client.wait(&created.uid).await.unwrap()), ["yes"]);
 
     stub.reset();
-    let done = client.run(vote(&["flaky:2:answer:yes"]).retries(1)).await.unwrap();
+    let done = client
+        .run(vote(&["flaky:2:answer:yes"]).retries(1))
+        .await
+        .unwrap();
     let (reason, message) = failure(&done);
     assert_eq!((reason, stub.requests().len()), ("ALL_AGENTS_FAILED", 2));
     assert!(message.contains("503"), "{message}");
@@ -256,7 +400,10 @@ async fn labels_and_the_correlation_id_come_back_and_reach_no_prompt() {
     asked.labels = HashMap::from([("team".to_owned(), "platform".to_owned())]);
     asked.correlation_id = "ceremony-7".to_owned();
     let done = client.run(asked.clone()).await.unwrap();
-    assert_eq!((&done.labels, &done.correlation_id), (&asked.labels, &asked.correlation_id));
+    assert_eq!(
+        (&done.labels, &done.correlation_id),
+        (&asked.labels, &asked.correlation_id)
+    );
     assert_eq!(answers(&done), ["Is 7 prime?"]);
 }
 
@@ -265,12 +412,24 @@ async fn the_same_request_id_is_the_same_deliberation() {
     let stub = StubServer::start().await.unwrap();
     let host = Host::asking(&stub).await.unwrap();
     let client = host.client().await.unwrap();
-    let first = client.create_as("key-1", vote(&["answer:yes"])).await.unwrap();
+    let first = client
+        .create_as("key-1", vote(&["answer:yes"]))
+        .await
+        .unwrap();
     client.wait(&first.uid).await.unwrap();
-    let again = client.create_as("key-1", vote(&["answer:yes"])).await.unwrap();
+    let again = client
+        .create_as("key-1", vote(&["answer:yes"]))
+        .await
+        .unwrap();
     assert_eq!((&again.uid, stub.requests().len()), (&first.uid, 1));
-    let conflict = client.create_as("key-1", vote(&["answer:no"])).await.unwrap_err();
-    assert_eq!((conflict.code(), reason(&conflict).as_str()), (Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED"));
+    let conflict = client
+        .create_as("key-1", vote(&["answer:no"]))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (conflict.code(), reason(&conflict).as_str()),
+        (Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED")
+    );
     assert!(conflict.message().contains("agents"), "{conflict}");
     let without = client.create(vote(&["answer:yes"])).await.unwrap();
     assert_ne!(without.uid, first.uid);

@@ -10,7 +10,9 @@ use tokio::net::TcpListener;
 
 /// All samples count; nothing is tried again.
 fn vote(models: &[&str]) -> pb::Deliberation {
-    draft(models).strategy("sample-vote", json!({"stop": {"rule": "none"}})).retries(0)
+    draft(models)
+        .strategy("sample-vote", json!({"stop": {"rule": "none"}}))
+        .retries(0)
 }
 
 /// A host that does not wait for long.
@@ -25,7 +27,9 @@ async fn impatient(stub: &StubServer, dead: &str) -> Host {
 
 /// An endpoint where nobody listens.
 async fn dead_endpoint() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port is free");
     format!("http://{}", listener.local_addr().expect("it is bound"))
 }
 
@@ -49,9 +53,16 @@ async fn each_failure_of_a_model_server_names_its_cause() {
     for (model, cause) in cases {
         let done = client.run(vote(&[model])).await.unwrap();
         let (reason, message) = failure(&done);
-        assert_eq!((done.state(), reason), (State::Failed, "ALL_AGENTS_FAILED"), "{model}: {message}");
+        assert_eq!(
+            (done.state(), reason),
+            (State::Failed, "ALL_AGENTS_FAILED"),
+            "{model}: {message}"
+        );
         assert!(message.contains(cause), "{model}: {message}");
-        assert!(!message.contains("Is 7 prime?"), "{model} repeats the prompt: {message}");
+        assert!(
+            !message.contains("Is 7 prime?"),
+            "{model} repeats the prompt: {message}"
+        );
     }
 }
 
@@ -66,7 +77,10 @@ async fn a_refused_connection_names_the_server() {
     let done = client.run(asked).await.unwrap();
     let (reason, message) = failure(&done);
     assert_eq!(reason, "ALL_AGENTS_FAILED", "{message}");
-    assert!(message.contains(&format!("{dead} is unavailable")), "{message}");
+    assert!(
+        message.contains(&format!("{dead} is unavailable")),
+        "{message}"
+    );
     assert!(message.to_lowercase().contains("refused"), "{message}");
 }
 
@@ -75,12 +89,25 @@ async fn an_agent_that_fails_leaves_a_degraded_outcome_that_looks_like_one() {
     let stub = StubServer::start().await.unwrap();
     let host = impatient(&stub, "").await;
     let client = host.client().await.unwrap();
-    let done = client.run(vote(&["answer:yes", "status:500", "half-stream"])).await.unwrap();
+    let done = client
+        .run(vote(&["answer:yes", "status:500", "half-stream"]))
+        .await
+        .unwrap();
     assert_eq!(answers(&done), ["yes"]);
     let outcome = done.outcome.unwrap();
     let completeness = outcome.completeness.unwrap();
-    assert_eq!((completeness.agents, completeness.agents_completed, completeness.agents_failed), (3, 1, 2));
+    assert_eq!(
+        (
+            completeness.agents,
+            completeness.agents_completed,
+            completeness.agents_failed
+        ),
+        (3, 1, 2)
+    );
     assert_eq!(outcome.metadata["failed"], "2");
     let usage = done.usage.unwrap();
-    assert_eq!((usage.generations_completed, usage.generations_failed), (1, 2));
+    assert_eq!(
+        (usage.generations_completed, usage.generations_failed),
+        (1, 2)
+    );
 }

@@ -11,9 +11,14 @@ use conclave_tests::stub_server::StubServer;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn python_clients_of_all_three_contracts_are_served() {
     let stub = StubServer::start().await.unwrap();
-    let setup = Setup::asking(&stub).unwrap().set("inference.allowed_endpoints", &stub.url());
+    let setup = Setup::asking(&stub)
+        .unwrap()
+        .set("inference.allowed_endpoints", &stub.url());
     let host = setup.start().await.unwrap();
-    let venv = tokio::task::spawn_blocking(Venv::ready).await.unwrap().unwrap();
+    let venv = tokio::task::spawn_blocking(Venv::ready)
+        .await
+        .unwrap()
+        .unwrap();
     let mut pytest = Command::new(venv.program("python"));
     pytest
         .args(["-m", "pytest", "--quiet", "-p", "no:cacheprovider"])

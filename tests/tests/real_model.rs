@@ -13,7 +13,10 @@ async fn weights() -> String {
     let mut command = Command::new("sh");
     command.arg(script);
     let ended = tokio::task::spawn_blocking(move || command.output());
-    let ended = within("the weights", ended).await.expect("they come").expect("it does not panic");
+    let ended = within("the weights", ended)
+        .await
+        .expect("they come")
+        .expect("it does not panic");
     let fetched = Ran::from(ended.expect("sh can be started"));
     assert_eq!(fetched.code, Some(0), "{fetched:?}");
     fetched.out.trim().to_owned()
@@ -23,10 +26,15 @@ async fn demo(args: &[&str]) -> Ran {
     let model = binary::built("conclave-local-model").expect("the demo needs it");
     let weights = weights().await;
     let variables = [
-        ("CONCLAVE_LOCAL_MODEL", model.to_str().expect("the path is text")),
+        (
+            "CONCLAVE_LOCAL_MODEL",
+            model.to_str().expect("the path is text"),
+        ),
         ("CONCLAVE_WEIGHTS", weights.as_str()),
     ];
-    conclave_with(&[&["demo"], args].concat(), &variables).await.expect("the demo ends")
+    conclave_with(&[&["demo"], args].concat(), &variables)
+        .await
+        .expect("the demo ends")
 }
 
 #[tokio::test]
@@ -44,7 +52,9 @@ async fn the_text_of_the_demo_comes_from_the_model() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     let done = ran.json().unwrap();
     assert_eq!(done["state"], "COMPLETED", "{done}");
-    let content = done["outcome"]["ranked"][0]["candidate"]["content"].as_str().unwrap();
+    let content = done["outcome"]["ranked"][0]["candidate"]["content"]
+        .as_str()
+        .unwrap();
     assert!(content.chars().any(char::is_alphanumeric), "{content:?}");
     // A question of a few words becomes a prompt of more tokens, and an answer costs some.
     let tokens = |name: &str| done["usage"][name].as_i64().unwrap_or_default();

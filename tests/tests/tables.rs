@@ -29,7 +29,11 @@ struct Compiled;
 impl Components for Compiled {
     fn bytes(&self, digest: &Digest) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
         let is_strategy = *digest == Digest::of(b"strategy");
-        let name = if is_strategy { "sample-vote" } else { "agreement" };
+        let name = if is_strategy {
+            "sample-vote"
+        } else {
+            "agreement"
+        };
         Ok(component(name)?.to_vec())
     }
 }
@@ -61,7 +65,10 @@ impl Sampling {
         let inference = ScriptedInference::new(move |_, _| {
             let plan = &mut *next.lock().unwrap_or_else(PoisonError::into_inner);
             plan.asked += 1;
-            let right = plan.right.get(plan.asked - 1).expect("no more samples are asked for than allowed");
+            let right = plan
+                .right
+                .get(plan.asked - 1)
+                .expect("no more samples are asked for than allowed");
             Script::answer(if *right { "right" } else { "wrong" })
         });
         let engine = Engine::start(EngineConfig {
@@ -71,7 +78,12 @@ impl Sampling {
         });
         let engine = Arc::new(engine.expect("the engine starts"));
         let runtime = WasmRuntime::new(engine, Arc::new(Compiled));
-        let host = Host::start(&MemoryJournal::new(), Arc::new(inference), Arc::new(runtime)).await;
+        let host = Host::start(
+            &MemoryJournal::new(),
+            Arc::new(inference),
+            Arc::new(runtime),
+        )
+        .await;
         Self { host, plan }
     }
 
@@ -81,12 +93,17 @@ impl Sampling {
             right: right.to_vec(),
             asked: 0,
         };
-        let id = self.host.accept(|draft| draft.strategy_params = params.to_string()).await;
+        let id = self
+            .host
+            .accept(|draft| draft.strategy_params = params.to_string())
+            .await;
         let ended = within("the strategy", self.host.follow.wait(&id)).await;
         ended.expect("it ends").expect("it is known");
         let records = self.host.records(&id);
-        let Some(Entry::Finished { verdict: Verdict::Completed(outcome), .. }) =
-            records.last().map(|record| &record.entry)
+        let Some(Entry::Finished {
+            verdict: Verdict::Completed(outcome),
+            ..
+        }) = records.last().map(|record| &record.entry)
         else {
             unreachable!("{:?}", records.last());
         };
@@ -110,7 +127,11 @@ enum Decision {
 type Decisions = BTreeMap<State, Decision>;
 
 fn after((right, wrong): State, sample: bool) -> State {
-    if sample { (right + 1, wrong) } else { (right, wrong + 1) }
+    if sample {
+        (right + 1, wrong)
+    } else {
+        (right, wrong + 1)
+    }
 }
 
 /// The shortest way to a state whose decision is not known; behind it, on into what is not known.
@@ -156,7 +177,9 @@ async fn decisions(sampling: &Sampling, params: &Value) -> Decisions {
             let decision = if place + 1 < run.samples {
                 Decision::GoesOn
             } else {
-                Decision::Stops { right_wins: run.right_wins }
+                Decision::Stops {
+                    right_wins: run.right_wins,
+                }
             };
             let before = known.insert(state, decision).unwrap_or(decision);
             // Which answer wins a tie is no matter of counts.
@@ -180,7 +203,11 @@ fn expected(decisions: &Decisions, p: f64) -> (f64, f64) {
             if let Decision::Stops { right_wins } = decisions[&state] {
                 mean += probability * (right + wrong) as f64;
                 // A tie goes to the answer that was seen first, which is each in half of the ways.
-                let share = if right == wrong { 0.5 } else { f64::from(u8::from(right_wins)) };
+                let share = if right == wrong {
+                    0.5
+                } else {
+                    f64::from(u8::from(right_wins))
+                };
                 accuracy += probability * share;
                 continue;
             }
@@ -195,7 +222,9 @@ fn expected(decisions: &Decisions, p: f64) -> (f64, f64) {
 
 /// The value with as many decimals as the table prints.
 fn assert_prints(printed: &str, value: f64, what: &str) {
-    let decimals = printed.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+    let decimals = printed
+        .split_once('.')
+        .map_or(0, |(_, decimals)| decimals.len());
     assert_eq!(format!("{value:.decimals$}"), printed, "{what}");
 }
 
@@ -221,16 +250,24 @@ async fn an_adaptive_stop_has_its_accuracy_and_its_mean_samples() {
     // A tie goes to the answer that was seen first.
     let alternating = |first: bool| (0..SAMPLES_MAX).map(move |place| (place % 2 == 0) == first);
     for first in [true, false] {
-        let run = sampling.run(&one_by_one, &alternating(first).collect::<Vec<_>>()).await;
+        let run = sampling
+            .run(&one_by_one, &alternating(first).collect::<Vec<_>>())
+            .await;
         assert_eq!((run.samples, run.right_wins), (SAMPLES_MAX, first));
     }
 
     // Running several samples at once, as by default, costs none that the rule would have saved.
     let by_default = json!({"samples": SAMPLES_MAX, "stop": {"rule": "beta"}});
     for seed in 1..=12_usize {
-        let right: Vec<_> = (0..SAMPLES_MAX).map(|place| (place * place + seed) % (seed + 2) != 0).collect();
+        let right: Vec<_> = (0..SAMPLES_MAX)
+            .map(|place| (place * place + seed) % (seed + 2) != 0)
+            .collect();
         let one_by_one = sampling.run(&one_by_one, &right).await;
-        assert_eq!(sampling.run(&by_default, &right).await.samples, one_by_one.samples, "{right:?}");
+        assert_eq!(
+            sampling.run(&by_default, &right).await.samples,
+            one_by_one.samples,
+            "{right:?}"
+        );
     }
 }
 
@@ -261,7 +298,9 @@ async fn a_plurality_vote_has_its_accuracy() {
 
 /// The probability of `right` right samples among `samples`.
 fn binomial(samples: usize, right: usize, p: f64) -> f64 {
-    let ways: f64 = (0..right).map(|place| (samples - place) as f64 / (right - place) as f64).product();
+    let ways: f64 = (0..right)
+        .map(|place| (samples - place) as f64 / (right - place) as f64)
+        .product();
     let exponent = |count: usize| i32::try_from(count).expect("samples are few");
     ways * p.powi(exponent(right)) * (1.0 - p).powi(exponent(samples - right))
 }
@@ -277,7 +316,12 @@ async fn a_window_stop_has_its_mean_samples() {
 
     // No mixed window stops, wherever it stands.
     for first in 0..mixed.len() {
-        let plan = mixed.iter().cycle().skip(first).take(WINDOWS).flat_map(|bits| window(*bits));
+        let plan = mixed
+            .iter()
+            .cycle()
+            .skip(first)
+            .take(WINDOWS)
+            .flat_map(|bits| window(*bits));
         let run = sampling.run(&params, &plan.collect::<Vec<_>>()).await;
         assert_eq!(run.samples, SAMPLES_MAX, "from {first}");
     }
@@ -285,16 +329,27 @@ async fn a_window_stop_has_its_mean_samples() {
     for unanimous in [0, (1 << SIZE) - 1] {
         for place in 1..=WINDOWS {
             let before = mixed.iter().take(place - 1).flat_map(|bits| window(*bits));
-            let rest = mixed.iter().cycle().take(WINDOWS - place).flat_map(|bits| window(*bits));
+            let rest = mixed
+                .iter()
+                .cycle()
+                .take(WINDOWS - place)
+                .flat_map(|bits| window(*bits));
             let plan = before.chain(window(unanimous)).chain(rest);
             let run = sampling.run(&params, &plan.collect::<Vec<_>>()).await;
             assert_eq!(run.samples, SIZE * place, "{unanimous} at {place}");
         }
     }
 
-    for (p, mean) in [(0.6_f64, "29.626"), (0.7, "22.752"), (0.8, "14.610"), (0.9, "8.461")] {
+    for (p, mean) in [
+        (0.6_f64, "29.626"),
+        (0.7, "22.752"),
+        (0.8, "14.610"),
+        (0.9, "8.461"),
+    ] {
         let goes_on = 1.0 - p.powi(5) - (1.0 - p).powi(5);
-        let windows: f64 = (0..WINDOWS).map(|before| goes_on.powi(i32::try_from(before).expect("few"))).sum();
+        let windows: f64 = (0..WINDOWS)
+            .map(|before| goes_on.powi(i32::try_from(before).expect("few")))
+            .sum();
         assert_prints(mean, SIZE as f64 * windows, &format!("mean samples at {p}"));
     }
 }

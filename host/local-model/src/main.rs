@@ -19,12 +19,13 @@ mod weights;
 use std::io::{IsTerminal, Write};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Parser;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use api::Served;
 use chat::Chat;
@@ -33,6 +34,9 @@ use engine::{Engine, Limits};
 use gguf::Gguf;
 use model::Model;
 use tokenizer::Tokenizer;
+
+/// How long clients may take to read the end of their answers when the server stops.
+const GRACE: Duration = Duration::from_secs(5);
 
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
@@ -92,6 +96,7 @@ async fn serve(cli: &Cli, served: Served) -> anyhow::Result<()> {
     drop(stdout);
     tracing::info!(%listening, model = served.name, "ready");
     let engine = served.engine.clone();
+    let (stopping, stopped) = oneshot::channel();
     let stop = async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -99,9 +104,22 @@ async fn serve(cli: &Cli, served: Served) -> anyhow::Result<()> {
         }
         tracing::info!("stopping: requests that run end with an error");
         engine.stop();
+        stopping.send(()).ok();
     };
-    axum::serve(listener, api::router(served))
-        .with_graceful_shutdown(stop)
-        .await
-        .context("the server failed")
+    let server = axum::serve(listener, api::router(served)).with_graceful_shutdown(stop);
+    tokio::select! {
+        served = server => served.context("the server failed"),
+        () = overdue(stopped) => {
+            tracing::warn!("some clients did not go away: their connections are cut");
+            Ok(())
+        }
+    }
+}
+
+/// Ends some time after the stop; never, if there is none.
+async fn overdue(stopped: oneshot::Receiver<()>) {
+    match stopped.await {
+        Ok(()) => tokio::time::sleep(GRACE).await,
+        Err(_) => std::future::pending().await,
+    }
 }

@@ -44,7 +44,7 @@ impl Matrix {
         let mut weights = Vec::new();
         for (name, rows) in parts {
             let tensor = gguf.tensor(name)?;
-            if (tensor.rows, tensor.columns) != (*rows, columns) || columns % BLOCK != 0 {
+            if (tensor.rows, tensor.columns) != (*rows, columns) || !columns.is_multiple_of(BLOCK) {
                 return Err(shape(name, tensor, format!("{rows} x {columns}")));
             }
             decode(name, tensor, &mut weights)?;

@@ -145,10 +145,8 @@ impl Story {
             Some(generation_finished::Result::Failure(failure)) => {
                 generation.progress = Progress::Failed(failure.message.clone());
             }
-            None => {
-                generation.progress =
-                    Progress::Failed("it ended in a way that this build does not know".to_owned())
-            }
+            // An end that this build does not know.
+            None => generation.progress = Progress::Failed(String::new()),
         }
     }
 

@@ -165,9 +165,9 @@ fn events() -> Vec<pb::DeliberationEvent> {
         (
             1,
             0,
-            Event::Accepted(pb::Accepted {
+            Event::Accepted(Box::new(pb::Accepted {
                 deliberation: Some(deliberation()),
-            }),
+            })),
         ),
         (3, 100, started(1, "ada", 1)),
         (5, 110, started(2, "bob", 1)),

@@ -148,7 +148,7 @@ fn note(response: &Response<Body>, started: Instant) {
     let code = code.map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));
     let latency_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     match code {
-        Code::Internal | Code::Unknown | Code::DataLoss => {
+        Code::Unknown | Code::DataLoss => {
             tracing::error!(?code, latency_ms, "the call failed");
         }
         Code::Ok => tracing::debug!(?code, latency_ms, "answered"),

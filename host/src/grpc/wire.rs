@@ -13,7 +13,7 @@ pub(super) fn timestamp(unix_ms: u64) -> prost_types::Timestamp {
     }
 }
 
-/// A length of time; one beyond 10,000 years of seconds is cut off there.
+/// A length of time.
 pub(super) fn duration(duration: Duration) -> prost_types::Duration {
     prost_types::Duration {
         seconds: int64(duration.as_secs()),

@@ -183,3 +183,6 @@ async fn components_in(dir: &Path) -> Result<BTreeSet<PathBuf>, Error> {
     }
     Ok(paths)
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,8 +14,8 @@ use wasmtime::component::Component;
 use super::engine::Engine;
 use super::instance::State;
 use super::limits::{PluginLimits, key};
-use super::world::{World, world_of};
-use super::{Refusal, v0_1};
+use super::world::World;
+use super::{Refusal, outline, v0_1};
 
 /// A plugin of some contract version, linked: what is left to do for a call is a fresh instance.
 pub(super) enum Linked {
@@ -79,7 +79,7 @@ impl Engine {
         if let Some(prepared) = self.compiled.get(&digest) {
             return Ok(prepared);
         }
-        is_component(&bytes, &self.limits)?;
+        let world = outline::look(&bytes, &self.limits)?;
         let permit = Arc::clone(&self.compiling).acquire_owned().await;
         let permit = permit.expect("the semaphore is never closed");
         // Whoever compiled before may have compiled this one.
@@ -103,20 +103,13 @@ impl Engine {
                 )));
             }
         };
-        let prepared = Arc::new(self.link(&component)?);
+        let prepared = Arc::new(self.link(&component, world)?);
         self.compiled.insert(digest, Arc::clone(&prepared));
         Ok(prepared)
     }
 
-    fn link(&self, component: &Component) -> Result<Prepared, Refusal> {
-        let mut reasons = over_limits(component, &self.limits);
-        let world = match world_of(component, &self.engine) {
-            Ok(world) => world,
-            Err(refusal) => {
-                reasons.extend(refusal.reasons);
-                return Err(Refusal { reasons });
-            }
-        };
+    fn link(&self, component: &Component, world: World) -> Result<Prepared, Refusal> {
+        let reasons = over_limits(component, &self.limits);
         if !reasons.is_empty() {
             return Err(Refusal { reasons });
         }
@@ -139,55 +132,19 @@ fn compile(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Component, Refusal
     Ok(component)
 }
 
-/// Size and kind of the binary, from its first bytes.
-fn is_component(bytes: &[u8], limits: &PluginLimits) -> Result<(), Refusal> {
-    let mut reasons = Vec::new();
-    let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-    if size > limits.component_bytes_max {
-        reasons.push(format!(
-            "has {size} bytes, at most {} are allowed (`{}`)",
-            limits.component_bytes_max,
-            key::COMPONENT_BYTES
-        ));
-    }
-    match bytes {
-        [0, b'a', b's', b'm', _, _, 1, 0, ..] => {}
-        [0, b'a', b's', b'm', _, _, 0, 0, ..] => reasons.push(
-            "is a core module, a plugin must be a component: build it for the target wasm32-wasip2, \
-             or with cargo component, componentize-py or jco"
-                .to_owned(),
-        ),
-        _ => reasons.push("is not a WebAssembly binary, a plugin must be a component".to_owned()),
-    }
-    if reasons.is_empty() {
-        Ok(())
-    } else {
-        Err(Refusal { reasons })
-    }
-}
-
-/// What the component needs from its start on, against the limits.
+/// What the component needs as a whole, against the limits.
 fn over_limits(component: &Component, limits: &PluginLimits) -> Vec<String> {
-    const PAGE_BYTES: u64 = 64 << 10;
     // A component that imports modules does not know; importing them is refused for itself.
     let Some(required) = component.resources_required() else {
         return Vec::new();
     };
     let mut reasons = Vec::new();
-    let mut check = |what: &str, needed: u64, max: u64, key: &str| {
+    let mut check = |what: &str, needed: u32, max: u32, key: &str| {
         if needed > max {
             reasons.push(format!("needs {needed} {what}, at most {max} are allowed (`{key}`)"));
         }
     };
-    let memory_bytes = required.max_initial_memory_size.unwrap_or(0).saturating_mul(PAGE_BYTES);
-    check("memories", required.num_memories.into(), limits.memories_max.into(), key::MEMORIES);
-    check("bytes of memory", memory_bytes, limits.memory_bytes_max, key::MEMORY_BYTES);
-    check("tables", required.num_tables.into(), limits.tables_max.into(), key::TABLES);
-    check(
-        "elements in a table",
-        required.max_initial_table_size.unwrap_or(0),
-        limits.table_elements_max.into(),
-        key::TABLE_ELEMENTS,
-    );
+    check("memories", required.num_memories, limits.memories_max, key::MEMORIES);
+    check("tables", required.num_tables, limits.tables_max, key::TABLES);
     reasons
 }

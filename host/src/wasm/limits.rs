@@ -29,7 +29,7 @@ pub struct PluginLimits {
     pub handles_max: u32,
     /// Bytes that an instance may give to one call of the host, or return.
     pub call_bytes_max: u64,
-    /// Calls of the host in all.
+    /// Calls of the host in all; to grow a memory is one, too.
     pub calls_max: u64,
     /// Milliseconds of CPU time between two calls of the host.
     pub cpu_slice_ms_max: u64,

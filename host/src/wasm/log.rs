@@ -178,3 +178,77 @@ impl OutputStream for LogStream {
         Ok(WRITE_BYTES_MAX)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    /// What a subscriber wrote.
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn written(bytes_max: u64, write: impl FnOnce(&Log)) -> String {
+        let written = Written::default();
+        let writer = written.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .with_max_level(Level::TRACE)
+            .with_ansi(false)
+            .without_time()
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            write(&Log::new("vote@1.0.0", None, bytes_max));
+        });
+        let bytes = written.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn what_exceeds_the_limit_is_dropped_and_said_once() {
+        let text = written(12, |log| {
+            log.write(Level::DEBUG, "first");
+            log.write(Level::ERROR, "second");
+            log.write(Level::INFO, "third");
+            log.write(Level::INFO, "");
+        });
+        let lines: Vec<_> = text.lines().map(str::trim).collect();
+        assert_eq!(
+            lines[..3],
+            [
+                r#"DEBUG conclave::plugin: first plugin="vote@1.0.0""#,
+                r#"ERROR conclave::plugin: second plugin="vote@1.0.0""#,
+                r#"WARN conclave::plugin: log limit of 12 bytes reached, further lines are dropped plugin="vote@1.0.0""#,
+            ]
+        );
+        assert!(!text.contains("third"));
+    }
+
+    #[test]
+    fn lines_of_a_stream_are_messages_and_the_last_needs_no_end() {
+        let text = written(1 << 20, |log| {
+            let mut stream = log.stream(Level::WARN);
+            stream.write(Bytes::from_static(b"one\ntw")).unwrap();
+            stream.write(Bytes::from_static(b"o\n\nthree")).unwrap();
+            stream.write(Bytes::from(vec![b'x'; LINE_BYTES_MAX])).unwrap();
+        });
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 4, "{text}");
+        assert!(lines[0].contains("plugin: one plugin="), "{text}");
+        assert!(lines[1].contains("plugin: two plugin="), "{text}");
+        assert!(lines[2].contains("plugin: threexxx"), "{text}");
+        assert!(lines[3].contains("plugin: xxxxx plugin="), "{text}");
+    }
+}

@@ -13,6 +13,7 @@ mod engine;
 mod instance;
 mod limits;
 mod log;
+mod outline;
 mod runtime;
 mod ticker;
 mod timers;

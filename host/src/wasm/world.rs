@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use conclave_core::plugin::Kind;
 use semver::Version;
-use wasmtime::component::Component;
 
 use super::{Refusal, v0_1};
 
@@ -54,15 +53,9 @@ pub(super) struct World {
     pub(super) contract: &'static str,
 }
 
-/// The world of a component, or every reason why it is of none that is served.
-pub(super) fn world_of(component: &Component, engine: &wasmtime::Engine) -> Result<World, Refusal> {
-    let ty = component.component_type();
-    let imports: BTreeSet<_> = ty.imports(engine).map(|(name, _)| name.to_owned()).collect();
-    let exports: BTreeSet<_> = ty.exports(engine).map(|(name, _)| name.to_owned()).collect();
-    world_of_names(&imports, &exports)
-}
-
-fn world_of_names(
+/// The world of a component with these imports and exports, or every reason why it is of none that is
+/// served.
+pub(super) fn world_of(
     imports: &BTreeSet<String>,
     exports: &BTreeSet<String>,
 ) -> Result<World, Refusal> {
@@ -186,7 +179,7 @@ mod tests {
 
     fn refused(imports: &[&str], exports: &[&str]) -> String {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        world_of_names(&names(imports), &names(exports)).unwrap_err().to_string()
+        world_of(&names(imports), &names(exports)).unwrap_err().to_string()
     }
 
     #[test]
@@ -194,7 +187,7 @@ mod tests {
         let world = |function: &str| {
             let exports = ["conclave:deliberation/describe@0.1.3", function];
             let exports = exports.iter().map(|name| (*name).to_owned()).collect();
-            world_of_names(&BTreeSet::new(), &exports).unwrap()
+            world_of(&BTreeSet::new(), &exports).unwrap()
         };
         assert_eq!(world("deliberate").kind, Kind::Strategy);
         assert_eq!(world("evaluate").kind, Kind::Scorer);

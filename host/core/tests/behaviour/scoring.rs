@@ -14,6 +14,7 @@ use crate::support::{
 };
 
 type Scores = Result<Vec<Score>, Error>;
+type Scorer = fn() -> Scores;
 
 fn answering() -> Arc<ScriptedInference> {
     Arc::new(ScriptedInference::answering("seven"))
@@ -45,7 +46,7 @@ async fn a_scorer_that_breaks_its_contract_fails_the_deliberation_under_its_name
         scores[1].confidence = Some(1.5);
         Ok(scores)
     };
-    let broken: [(fn() -> Scores, &str); 6] = [
+    let broken: [(Scorer, &str); 6] = [
         (
             || Ok(vec![score(0.5), score(f64::NAN)]),
             "score.value is NaN",

@@ -19,6 +19,8 @@ use conclave_core::testkit::runtime::ScriptedRuntime;
 
 use crate::support::{Notes, SECOND, answer, ask_once, host, ports};
 
+type Change = fn(&mut Draft);
+
 fn answering() -> Arc<ScriptedInference> {
     Arc::new(ScriptedInference::answering("seven"))
 }
@@ -127,7 +129,6 @@ async fn of_two_concurrent_submits_with_one_key_one_runs() {
 #[tokio::test(start_paused = true)]
 async fn a_refused_submit_records_nothing() {
     let host = plain().await;
-    type Change = fn(&mut Draft);
     let broken: [Change; 4] = [
         |draft| draft.description = " ".to_owned(),
         |draft| draft.strategy = Some(PluginChoice::named("unknown")),
@@ -148,7 +149,7 @@ async fn a_refused_submit_records_nothing() {
 #[tokio::test(start_paused = true)]
 async fn an_unknown_plugin_is_refused_with_the_near_names() {
     let host = plain().await;
-    let kinds: [(fn(&mut Draft), Kind); 2] = [
+    let kinds: [(Change, Kind); 2] = [
         (
             |draft| draft.strategy = Some(PluginChoice::named("scirpted")),
             Kind::Strategy,

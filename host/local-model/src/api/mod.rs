@@ -12,6 +12,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, extract::DefaultBodyLimit};
@@ -65,17 +66,24 @@ async fn models(State(served): State<Arc<Served>>) -> Json<Value> {
     }))
 }
 
-async fn health(State(served): State<Arc<Served>>) -> Json<Value> {
+/// 200 while requests are taken, 503 when the engine has stopped; the counters in either case.
+async fn health(State(served): State<Arc<Served>>) -> (StatusCode, Json<Value>) {
     let counters = served.engine.counters();
-    Json(json!({
-        "status": "ok",
+    let (code, status) = if served.engine.is_stopping() {
+        (StatusCode::SERVICE_UNAVAILABLE, "stopping")
+    } else {
+        (StatusCode::OK, "ok")
+    };
+    let body = json!({
+        "status": status,
         "model": served.name,
         "slots": served.slots,
         "running": counters.running,
         "waiting": counters.waiting,
         "aborted_total": counters.aborted_total,
         "completed_total": counters.completed_total,
-    }))
+    });
+    (code, Json(body))
 }
 
 /// Answers a conversation; a client that goes away aborts its answer at the next token.

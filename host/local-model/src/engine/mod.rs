@@ -179,6 +179,11 @@ impl Engine {
         }
     }
 
+    /// Whether the engine takes no more jobs: told to stop, or by a fault.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.shared.lock().stopping
+    }
+
     /// Drops all jobs and ends the threads after the step that runs.
     pub(crate) fn stop(&self) {
         self.shared.stop();

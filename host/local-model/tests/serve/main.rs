@@ -1,5 +1,6 @@
 //! The server with the real model: the tests start the binary and talk HTTP to it.
 
+#[cfg(test)]
 mod server;
 
 use std::sync::mpsc;

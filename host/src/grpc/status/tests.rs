@@ -8,10 +8,7 @@ use conclave_core::run::Full;
 use super::*;
 
 /// Code, reason, message, violations as `field: rule`, and the delay of a retry in seconds.
-fn told(
-    refusal: impl Into<Refusal>,
-    api: Api,
-) -> (Code, String, String, Vec<String>, Option<u64>) {
+fn told(refusal: impl Into<Refusal>, api: Api) -> (Code, String, String, Vec<String>, Option<u64>) {
     let status = status(&refusal.into(), api);
     let details = status.get_error_details();
     let info = details.error_info().unwrap();

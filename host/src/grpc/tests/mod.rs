@@ -4,6 +4,7 @@ mod calls;
 mod contract;
 mod native;
 mod ray_executor;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;

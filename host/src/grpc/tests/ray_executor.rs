@@ -136,7 +136,7 @@ async fn a_refused_submit_says_why_and_records_nothing() {
         (
             |r| {
                 r.constraints.get_or_insert_default().metadata =
-                    HashMap::from([("strategy".to_owned(), "scriptd".to_owned())])
+                    HashMap::from([("strategy".to_owned(), "scriptd".to_owned())]);
             },
             Code::InvalidArgument,
             "no strategy `scriptd` is loaded; did you mean `scripted`?",

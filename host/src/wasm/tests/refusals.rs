@@ -45,7 +45,7 @@ async fn what_is_no_binary_is_told_so() {
 #[tokio::test]
 async fn a_damaged_component_is_refused_with_the_place() {
     let reason = refused(PluginLimits::default(), b"\0asm\x0d\0\x01\0\xff\xff").await;
-    assert!(reason.starts_with("cannot be compiled: "), "{reason}");
+    assert!(reason.starts_with("cannot be read: "), "{reason}");
     assert!(reason.contains("offset"), "{reason}");
 }
 
@@ -84,6 +84,27 @@ async fn an_export_of_another_type_is_named() {
     );
     let reason = reason.await;
     assert!(reason.starts_with("does not fit the strategy world of contract 0.1: "), "{reason}");
+}
+
+#[tokio::test]
+async fn more_memories_than_allowed_are_counted() {
+    let reason = refused_text(
+        r#"(component
+            (core module $m (memory 1))
+            (core instance (instantiate $m)) (core instance (instantiate $m))
+            (core instance (instantiate $m)) (core instance (instantiate $m))
+            (core instance (instantiate $m))
+            (core module $f (func (export "f")))
+            (core instance $i (instantiate $f))
+            (func $f (canon lift (core func $i "f")))
+            (instance $describe (export "describe" (func $f)))
+            (export "conclave:deliberation/describe@0.1.0" (instance $describe))
+            (export "evaluate" (func $f)))"#,
+    );
+    insta::assert_snapshot!(
+        reason.await,
+        @"needs 5 memories, at most 4 are allowed (`plugins.limits.memories_max`)"
+    );
 }
 
 #[tokio::test]

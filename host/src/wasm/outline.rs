@@ -1,0 +1,106 @@
+//! What a component is made of, read from its sections before anything is compiled: a refusal then
+//! costs nothing, and can name every reason at once.
+
+use std::collections::BTreeSet;
+
+use wasmparser::{BinaryReaderError, Parser, Payload};
+
+use super::Refusal;
+use super::limits::{PluginLimits, key};
+use super::world::{World, world_of};
+
+/// Bytes of a page of memory.
+const PAGE_BYTES: u64 = 64 << 10;
+
+/// What the sections tell. Whether they are valid is for the compiler to say.
+#[derive(Debug, Default)]
+struct Outline {
+    imports: BTreeSet<String>,
+    exports: BTreeSet<String>,
+    /// The largest size that a memory starts with.
+    memory_bytes: u64,
+    /// The largest size that a table starts with.
+    table_elements: u64,
+}
+
+/// The world of the component, or every reason against it that needs no compiler.
+pub(super) fn look(bytes: &[u8], limits: &PluginLimits) -> Result<World, Refusal> {
+    let mut reasons = Vec::new();
+    let mut check = |what: &str, found: u64, max: u64, key: &str| {
+        if found > max {
+            reasons.push(format!("has {found} {what}, at most {max} are allowed (`{key}`)"));
+        }
+    };
+    let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    check("bytes", size, limits.component_bytes_max, key::COMPONENT_BYTES);
+    if let Some(reason) = no_component(bytes) {
+        reasons.push(reason);
+        return Err(Refusal { reasons });
+    }
+    let outline = match Outline::read(bytes) {
+        Ok(outline) => outline,
+        Err(error) => {
+            reasons.push(format!("cannot be read: {error}"));
+            return Err(Refusal { reasons });
+        }
+    };
+    let table_elements_max = limits.table_elements_max.into();
+    check("bytes in a memory at its start", outline.memory_bytes, limits.memory_bytes_max, key::MEMORY_BYTES);
+    check("elements in a table at its start", outline.table_elements, table_elements_max, key::TABLE_ELEMENTS);
+    match world_of(&outline.imports, &outline.exports) {
+        Ok(world) if reasons.is_empty() => return Ok(world),
+        Ok(_) => {}
+        Err(refusal) => reasons.extend(refusal.reasons),
+    }
+    Err(Refusal { reasons })
+}
+
+/// Why the first bytes are not those of a component, if they are not.
+fn no_component(bytes: &[u8]) -> Option<String> {
+    let reason = match bytes {
+        [0, b'a', b's', b'm', _, _, 1, 0, ..] => return None,
+        [0, b'a', b's', b'm', _, _, 0, 0, ..] => {
+            "is a core module, a plugin must be a component: build it for the target wasm32-wasip2, \
+             or with cargo component, componentize-py or jco"
+        }
+        _ => "is not a WebAssembly binary, a plugin must be a component",
+    };
+    Some(reason.to_owned())
+}
+
+impl Outline {
+    fn read(bytes: &[u8]) -> Result<Self, BinaryReaderError> {
+        let mut outline = Self::default();
+        // How many modules and components are around the section; the component itself is the first.
+        let mut depth = 1_u32;
+        for payload in Parser::new(0).parse_all(bytes) {
+            match payload? {
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+                Payload::End(_) => depth = depth.saturating_sub(1),
+                Payload::ComponentImportSection(imports) if depth == 1 => {
+                    for import in imports {
+                        outline.imports.insert(import?.name.name.to_owned());
+                    }
+                }
+                Payload::ComponentExportSection(exports) if depth == 1 => {
+                    for export in exports {
+                        outline.exports.insert(export?.name.name.to_owned());
+                    }
+                }
+                Payload::MemorySection(memories) => {
+                    for memory in memories {
+                        let bytes = memory?.initial.saturating_mul(PAGE_BYTES);
+                        outline.memory_bytes = outline.memory_bytes.max(bytes);
+                    }
+                }
+                Payload::TableSection(tables) => {
+                    for table in tables {
+                        outline.table_elements = outline.table_elements.max(table?.ty.initial);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(outline)
+    }
+}
