@@ -15,8 +15,8 @@ use tokio::sync::watch;
 /// Where the host stands between its start and its stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// It resumes what it did not finish before.
-    Recovering,
+    /// It loads plugins and resumes what it did not finish before.
+    Starting,
     /// It takes work.
     Serving,
     /// It takes no more work.
@@ -27,8 +27,8 @@ pub enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotReady {
     /// It has just started.
-    #[error("recovering: deliberations of the last run are being resumed")]
-    Recovering,
+    #[error("starting: plugins are being loaded and deliberations of the last run resumed")]
+    Starting,
     /// It was told to stop.
     #[error("stopping: a signal was received")]
     Stopping,
@@ -47,13 +47,13 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// A host that recovers, and whose journal is asked by this function.
+    /// A host that starts, and whose journal is asked by this function.
     pub fn new<F>(journal_takes_entries: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = bool> + Send + 'static,
     {
         Self {
-            phase: watch::Sender::new(Phase::Recovering),
+            phase: watch::Sender::new(Phase::Starting),
             journal_takes_entries: Arc::new(move || Box::pin(journal_takes_entries())),
         }
     }
@@ -76,7 +76,7 @@ impl Readiness {
     pub async fn check(&self) -> Result<(), NotReady> {
         let phase = *self.phase.borrow();
         match phase {
-            Phase::Recovering => Err(NotReady::Recovering),
+            Phase::Starting => Err(NotReady::Starting),
             Phase::Stopping => Err(NotReady::Stopping),
             Phase::Serving if (self.journal_takes_entries)().await => Ok(()),
             Phase::Serving => Err(NotReady::JournalFailing),
@@ -137,7 +137,7 @@ mod tests {
         let takes_entries = Arc::new(AtomicBool::new(true));
         let asked = Arc::clone(&takes_entries);
         let readiness = Readiness::new(move || std::future::ready(asked.load(Ordering::Relaxed)));
-        assert_eq!(readiness.check().await, Err(NotReady::Recovering));
+        assert_eq!(readiness.check().await, Err(NotReady::Starting));
         readiness.enter(Phase::Serving);
         assert_eq!(readiness.check().await, Ok(()));
         takes_entries.store(false, Ordering::Relaxed);
@@ -154,7 +154,7 @@ mod tests {
         let page = |State(readiness)| async { readyz(State(readiness)).await };
         let (status, body) = page(State(readiness.clone())).await;
         assert_eq!(
-            (status, body.starts_with("recovering")),
+            (status, body.starts_with("starting")),
             (StatusCode::SERVICE_UNAVAILABLE, true)
         );
         readiness.enter(Phase::Serving);

@@ -49,7 +49,7 @@ async fn start(loaded: Loaded) -> anyhow::Result<Serving> {
     let listeners = Listeners::bind(&loaded.config.server).await?;
     let journal = serve::open_journal(&loaded.config)?;
     let engine = serve::start_engine(&loaded.config)?;
-    let plugins = serve::load_plugins(&loaded.config, &engine).await?;
+    let plugins = serve::open_plugins(&loaded.config, &engine)?;
     let host = Host::compose(loaded, journal, engine, plugins)?;
     Ok(host.serve(listeners).await?)
 }

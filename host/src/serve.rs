@@ -85,20 +85,12 @@ pub fn start_engine(config: &Config) -> Result<Arc<Engine>, Error> {
     Ok(Arc::new(Engine::start(config.engine())?))
 }
 
-/// Opens the plugin store, and loads the built-in plugins and those of the operator's directory.
+/// Opens the plugin store in the data directory; no plugin is loaded yet.
 ///
 /// # Errors
-/// When the store cannot be used, or a plugin is refused.
-pub async fn load_plugins(
-    config: &Config,
-    engine: &Arc<Engine>,
-) -> Result<Arc<PluginStore>, Error> {
+/// When the store cannot be used.
+pub fn open_plugins(config: &Config, engine: &Arc<Engine>) -> Result<Arc<PluginStore>, Error> {
     let store = PluginStore::open(config.plugin_store_dir(), Arc::clone(engine))?;
-    store.load_built_in().await?;
-    if let Some(dir) = &config.plugins.dir {
-        let loaded = store.load_dir(dir).await?;
-        tracing::info!(dir = %dir.display(), count = loaded.len(), "plugins loaded");
-    }
     Ok(Arc::new(store))
 }
 
@@ -164,11 +156,11 @@ impl Host {
         })
     }
 
-    /// Serves the health pages, goes on with what the last run did not finish, serves gRPC, and says
-    /// so in one line with the addresses.
+    /// Serves the health pages, loads the plugins, goes on with what the last run did not finish,
+    /// serves gRPC, and says so in one line with the addresses.
     ///
     /// # Errors
-    /// When the journal cannot be read.
+    /// When a plugin is refused, or the journal cannot be read.
     pub async fn serve(self, listeners: Listeners) -> Result<Serving, Error> {
         let Listeners { grpc, http } = listeners;
         let stop = CancellationToken::new();
@@ -185,6 +177,7 @@ impl Host {
                 );
             }
         });
+        self.load_plugins().await?;
         self.recover().await?;
         let (server, accepting) = grpc::server(self.services(), self.config.grpc()).await;
         let stopped = stop.clone().cancelled_owned();
@@ -211,6 +204,16 @@ impl Host {
             grpc_addr: grpc.addr,
             http_addr: http.addr,
         })
+    }
+
+    /// Loads the built-in plugins and those of the operator's directory.
+    async fn load_plugins(&self) -> Result<(), Error> {
+        self.plugins.load_built_in().await?;
+        if let Some(dir) = &self.config.plugins.dir {
+            let loaded = self.plugins.load_dir(dir).await?;
+            tracing::info!(dir = %dir.display(), count = loaded.len(), "plugins loaded");
+        }
+        Ok(())
     }
 
     /// Goes on with what the last run did not finish, and removes plugins that nothing needs.

@@ -12,7 +12,13 @@ use tonic_types::StatusExt as _;
 
 use crate::patience::{PATIENCE, within};
 
-#[expect(unreachable_pub, reason = "it is generated")]
+#[expect(
+    unreachable_pub,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    clippy::large_enum_variant,
+    reason = "it is generated"
+)]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/grpc.rs"));
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::client::pb;
 
@@ -26,6 +26,15 @@ pub fn draft(models: &[&str]) -> pb::Deliberation {
         }),
         ..pb::Deliberation::default()
     }
+}
+
+/// As [`draft`], for a vote in which every sample counts: what is asked for does not depend on
+/// answers.
+#[must_use]
+pub fn vote(models: &[&str]) -> pb::Deliberation {
+    draft(models)
+        .strategy("sample-vote", json!({"stop": {"rule": "none"}}))
+        .scorer("agreement", json!({}))
 }
 
 /// Changes to a request.

@@ -261,10 +261,6 @@ async fn serve_check_prints_the_effective_configuration_or_every_mistake() {
     ] {
         assert!(checked.out.contains(part), "{part}: {checked:?}");
     }
-    let json = conclave(&[&base[..], &["--json"]].concat()).await.unwrap();
-    assert_eq!(json.code, Some(0), "{json:?}");
-    json.json().unwrap();
-
     let wrong = [
         "--set",
         "limits.retry_max=1",

@@ -2,17 +2,14 @@
 
 use conclave_tests::client::pb::deliberation::State;
 use conclave_tests::client::{answers, failure, pb};
-use conclave_tests::draft::{Change as _, draft};
+use conclave_tests::draft::{Change as _, vote};
 use conclave_tests::host::{Host, Setup};
 use conclave_tests::stub_server::StubServer;
-use serde_json::json;
 use tokio::net::TcpListener;
 
-/// All samples count; nothing is tried again.
-fn vote(models: &[&str]) -> pb::Deliberation {
-    draft(models)
-        .strategy("sample-vote", json!({"stop": {"rule": "none"}}))
-        .retries(0)
+/// Nothing is tried again.
+fn once(models: &[&str]) -> pb::Deliberation {
+    vote(models).retries(0)
 }
 
 /// A host that does not wait for long.
@@ -51,7 +48,7 @@ async fn each_failure_of_a_model_server_names_its_cause() {
         ("error-event", "the stub's engine died"),
     ];
     for (model, cause) in cases {
-        let done = client.run(vote(&[model])).await.unwrap();
+        let done = client.run(once(&[model])).await.unwrap();
         let (reason, message) = failure(&done);
         assert_eq!(
             (done.state(), reason),
@@ -72,7 +69,7 @@ async fn a_refused_connection_names_the_server() {
     let dead = dead_endpoint().await;
     let host = impatient(&stub, &dead).await;
     let client = host.client().await.unwrap();
-    let mut asked = vote(&["answer:yes"]);
+    let mut asked = once(&["answer:yes"]);
     asked.endpoint.clone_from(&dead);
     let done = client.run(asked).await.unwrap();
     let (reason, message) = failure(&done);
@@ -90,7 +87,7 @@ async fn an_agent_that_fails_leaves_a_degraded_outcome_that_looks_like_one() {
     let host = impatient(&stub, "").await;
     let client = host.client().await.unwrap();
     let done = client
-        .run(vote(&["answer:yes", "status:500", "half-stream"]))
+        .run(once(&["answer:yes", "status:500", "half-stream"]))
         .await
         .unwrap();
     assert_eq!(answers(&done), ["yes"]);

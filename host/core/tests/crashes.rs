@@ -1,6 +1,12 @@
 //! A host may die after any entry: what it resumes must come to the same end, and nothing that is in
 //! the journal may be paid for again.
 
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail the test"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use conclave_core::plugin::{Kind, Plugins as _};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Exit;
 use super::args::ServeArgs;
@@ -36,16 +36,9 @@ pub(super) async fn check(
     let loaded = config::load(&args.sources(environment.clone()))?;
     let findings = find(&loaded).await?;
     let shown = if args.json {
-        let report = json!({
-            "ok": findings.problems.is_empty(),
-            "problems": findings.problems,
-            "notices": findings.notices,
-            "plugins": findings.plugins,
-            "config": loaded.config,
-        });
-        format!("{report}\n")
+        format!("{}\n", as_json(&loaded, &findings))
     } else {
-        format!("{}\n{}", loaded.to_toml(), as_comments(&findings))
+        as_toml(&loaded, &findings)
     };
     terminal.print(&shown)?;
     for problem in findings.problems.iter().filter(|_| !args.json) {
@@ -58,14 +51,29 @@ pub(super) async fn check(
     })
 }
 
-/// Comments, so that the whole output is a configuration file.
-fn as_comments(findings: &Findings) -> String {
-    let mut text = format!("# plugins: {}\n", findings.plugins.join(", "));
+fn as_json(loaded: &Loaded, findings: &Findings) -> Value {
+    json!({
+        "ok": findings.problems.is_empty(),
+        "problems": findings.problems,
+        "notices": findings.notices,
+        "plugins": findings.plugins,
+        "config": loaded.config,
+    })
+}
+
+/// The whole is a configuration file: findings stand in it as comments.
+fn as_toml(loaded: &Loaded, findings: &Findings) -> String {
+    let mut text = format!(
+        "{}\n# plugins: {}\n",
+        loaded.to_toml(),
+        findings.plugins.join(", ")
+    );
     for notice in &findings.notices {
         text.push_str(&format!("# note: {notice}\n"));
     }
     match findings.problems.len() {
         0 => text.push_str("# all checks passed\n"),
+        1 => text.push_str("# 1 check failed, see below\n"),
         count => text.push_str(&format!("# {count} checks failed, see below\n")),
     }
     text
@@ -150,42 +158,43 @@ mod tests {
     use super::super::terminal::testkit::piped;
     use super::*;
 
-    async fn checked(set: &[(&str, &str)], json: bool) -> (Exit, String, String) {
-        let args = ServeArgs {
+    fn sources(set: &[(&str, &str)]) -> ServeArgs {
+        ServeArgs {
             set: set
                 .iter()
                 .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
                 .collect(),
-            json,
+            json: true,
             ..ServeArgs::default()
-        };
-        let (mut terminal, out, err) = piped();
-        let exit = check(&args, &Environment::default(), &mut terminal)
-            .await
-            .unwrap();
-        (exit, out.text(), err.text())
+        }
     }
 
-    #[tokio::test]
-    async fn a_sound_configuration_is_printed_as_one() {
+    #[test]
+    fn what_is_printed_is_a_configuration_file() {
+        let args = sources(&[("inference.endpoint", "http://vllm:8000")]);
+        let loaded = config::load(&args.sources(Environment::default())).unwrap();
+        let mut findings = Findings {
+            notices: vec!["GRPC_PORT is not used".to_owned()],
+            plugins: vec!["sample-vote@0.1.0".to_owned(), "agreement@0.1.0".to_owned()],
+            ..Findings::default()
+        };
+        let shown = as_toml(&loaded, &findings);
+        assert!(
+            shown.contains("endpoint = \"http://vllm:8000\"  # flag --set"),
+            "{shown}"
+        );
+        assert!(shown.ends_with("# all checks passed\n"), "{shown}");
+        assert!(toml::from_str::<config::Config>(&shown).is_ok(), "{shown}");
+        findings.problems.push("x".to_owned());
+        assert!(as_toml(&loaded, &findings).ends_with("# 1 check failed, see below\n"));
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_yet_is_not_made() {
         let dir = tempfile::tempdir().unwrap();
         let data_dir = dir.path().join("not/made/yet");
-        let set = [
-            ("server.data_dir", data_dir.to_str().unwrap()),
-            ("inference.endpoint", "http://vllm:8000"),
-        ];
-        let (exit, out, err) = checked(&set, false).await;
-        assert_eq!((exit, err.as_str()), (Exit::Success, ""));
-        assert!(
-            out.contains("endpoint = \"http://vllm:8000\"  # flag --set"),
-            "{out}"
-        );
-        assert!(
-            out.contains("# all checks passed") && out.contains("sample-vote@"),
-            "{out}"
-        );
-        assert!(toml::from_str::<toml::Table>(&out).is_ok(), "{out}");
-        assert!(!data_dir.exists());
+        writable(&data_dir).unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[tokio::test]
@@ -197,9 +206,13 @@ mod tests {
             ("plugins.dir", dir.path().to_str().unwrap()),
             ("plugins.strategy_default", "sampel-vote"),
         ];
-        let (exit, out, _) = checked(&set, true).await;
+        let (mut terminal, out, _) = piped();
+        let environment = Environment::default();
+        let exit = check(&sources(&set), &environment, &mut terminal)
+            .await
+            .unwrap();
         assert_eq!(exit, Exit::Failure);
-        let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+        let report: serde_json::Value = serde_json::from_str(&out.text()).unwrap();
         let problems = report["problems"].to_string();
         for part in [
             "`/proc/conclave` is not writable",

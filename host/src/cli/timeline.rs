@@ -110,7 +110,7 @@ fn note(story: &Story, one: &Generation) -> String {
         .unwrap_or(story.now_ms)
         .saturating_sub(one.started_ms);
     let retried = if one.attempt > 1 {
-        format!(", attempt {}", one.attempt)
+        format!(" attempt {}", one.attempt)
     } else {
         String::new()
     };

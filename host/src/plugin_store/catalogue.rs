@@ -38,7 +38,9 @@ pub struct Listed {
 
 /// Two files hold different components that are the same plugin in the same version.
 #[derive(Debug, thiserror::Error)]
-#[error("{first} and {second} are both the {kind} `{name}` {version}, but differ; keep one, or raise a version")]
+#[error(
+    "{first} and {second} are both the {kind} `{name}` {version}, but differ; keep one, or raise a version"
+)]
 pub struct Ambiguous {
     kind: Kind,
     name: String,
@@ -94,10 +96,14 @@ impl Catalogue {
             let reference = &listed.plugin.reference;
             let version = choice.version.as_ref();
             version.is_none_or(|version| *version == reference.version)
-                && choice.digest.is_none_or(|digest| digest == reference.digest)
+                && choice
+                    .digest
+                    .is_none_or(|digest| digest == reference.digest)
         });
         // Versions stand in their order: the last is the highest.
-        let (_, listed) = found.next_back().ok_or_else(|| self.not_found(kind, choice))?;
+        let (_, listed) = found
+            .next_back()
+            .ok_or_else(|| self.not_found(kind, choice))?;
         Ok(Arc::clone(&listed.plugin))
     }
 
@@ -105,7 +111,10 @@ impl Catalogue {
     /// versions that there are.
     fn not_found(&self, kind: Kind, choice: &PluginChoice) -> Error {
         let near = match self.names.get(&(key(kind), choice.name.clone())) {
-            Some(versions) => versions.values().map(|listed| listed.plugin.reference.to_string()).collect(),
+            Some(versions) => versions
+                .values()
+                .map(|listed| listed.plugin.reference.to_string())
+                .collect(),
             None => near_names(&choice.name, self.names(kind)),
         };
         Error::NotFound {
@@ -121,12 +130,18 @@ impl Catalogue {
     }
 
     pub(super) fn list(&self) -> Vec<Listed> {
-        self.names.values().flat_map(BTreeMap::values).cloned().collect()
+        self.names
+            .values()
+            .flat_map(BTreeMap::values)
+            .cloned()
+            .collect()
     }
 
     pub(super) fn digests(&self) -> BTreeSet<Digest> {
         let listed = self.names.values().flat_map(BTreeMap::values);
-        listed.map(|listed| listed.plugin.reference.digest).collect()
+        listed
+            .map(|listed| listed.plugin.reference.digest)
+            .collect()
     }
 }
 
@@ -166,14 +181,18 @@ mod tests {
 
     fn found(catalogue: &Catalogue, choice: &PluginChoice) -> Result<String, String> {
         let plugin = catalogue.find(Kind::Strategy, choice);
-        plugin.map(|plugin| plugin.reference.to_string()).map_err(|error| error.to_string())
+        plugin
+            .map(|plugin| plugin.reference.to_string())
+            .map_err(|error| error.to_string())
     }
 
     #[test]
     fn a_name_stands_for_its_highest_version_and_a_version_for_itself() {
         let mut catalogue = Catalogue::default();
         for version in ["1.9.0", "1.10.0", "1.10.0-rc.1"] {
-            catalogue.add(listed("vote", version, version, file("vote.wasm"))).unwrap();
+            catalogue
+                .add(listed("vote", version, version, file("vote.wasm")))
+                .unwrap();
         }
         let mut choice = PluginChoice::named("vote");
         assert_eq!(found(&catalogue, &choice).unwrap(), "vote@1.10.0");
@@ -192,7 +211,11 @@ mod tests {
             found(&catalogue, &PluginChoice::named("vot")).unwrap_err(),
             "no strategy `vot` is loaded; did you mean `vote`?"
         );
-        assert!(catalogue.find(Kind::Scorer, &PluginChoice::named("vote")).is_err());
+        assert!(
+            catalogue
+                .find(Kind::Scorer, &PluginChoice::named("vote"))
+                .is_err()
+        );
     }
 
     #[test]
@@ -216,9 +239,15 @@ mod tests {
     #[test]
     fn two_files_of_one_version_that_differ_are_an_error() {
         let mut catalogue = Catalogue::default();
-        catalogue.add(listed("vote", "1.0.0", "a", file("a.wasm"))).unwrap();
-        catalogue.add(listed("vote", "1.0.0", "a", file("copy.wasm"))).unwrap();
-        let error = catalogue.add(listed("vote", "1.0.0", "b", file("b.wasm"))).unwrap_err();
+        catalogue
+            .add(listed("vote", "1.0.0", "a", file("a.wasm")))
+            .unwrap();
+        catalogue
+            .add(listed("vote", "1.0.0", "a", file("copy.wasm")))
+            .unwrap();
+        let error = catalogue
+            .add(listed("vote", "1.0.0", "b", file("b.wasm")))
+            .unwrap_err();
         assert_eq!(
             error.to_string(),
             "`copy.wasm` and `b.wasm` are both the strategy `vote` 1.0.0, but differ; keep one, or raise a version"

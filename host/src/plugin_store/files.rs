@@ -29,7 +29,9 @@ pub enum FileError {
         dir: PathBuf,
     },
     /// It holds something else than its name says.
-    #[error("`{path}` is damaged: its bytes have the digest sha256:{actual}; remove it, and add the component again")]
+    #[error(
+        "`{path}` is damaged: its bytes have the digest sha256:{actual}; remove it, and add the component again"
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -56,7 +58,10 @@ impl ComponentFiles {
         let files = Self { dir: dir.into() };
         fs::create_dir_all(&files.dir).map_err(|source| failed(&files.dir, source))?;
         for path in files.paths()? {
-            if path.extension().is_some_and(|extension| extension == "partial") {
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "partial")
+            {
                 fs::remove_file(&path).map_err(|source| failed(&path, source))?;
             }
         }
@@ -77,7 +82,8 @@ impl ComponentFiles {
         let partial = path.with_extension("partial");
         let written = write_durably(&partial, bytes);
         written.map_err(|source| failed(&partial, source))?;
-        let renamed = fs::rename(&partial, &path).and_then(|()| fs::File::open(&self.dir)?.sync_all());
+        let renamed =
+            fs::rename(&partial, &path).and_then(|()| fs::File::open(&self.dir)?.sync_all());
         renamed.map_err(|source| failed(&path, source))?;
         Ok(digest)
     }
@@ -147,7 +153,10 @@ fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 fn digest_in_name(path: &Path) -> Option<Digest> {
     let name = path.file_name()?.to_str()?;
-    name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok()
+    name.strip_prefix(PREFIX)?
+        .strip_suffix(SUFFIX)?
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]
@@ -157,7 +166,10 @@ mod tests {
     #[test]
     fn what_was_added_is_read_back_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
-        let digest = ComponentFiles::open(dir.path()).unwrap().add(b"component").unwrap();
+        let digest = ComponentFiles::open(dir.path())
+            .unwrap()
+            .add(b"component")
+            .unwrap();
         fs::write(dir.path().join("sha256-00.partial"), b"half").unwrap();
         let files = ComponentFiles::open(dir.path()).unwrap();
         assert_eq!(files.get(&digest).unwrap(), b"component");
@@ -172,7 +184,10 @@ mod tests {
         let digest = files.add(b"component").unwrap();
         fs::write(files.path(&digest), b"compoment").unwrap();
         assert!(matches!(files.get(&digest), Err(FileError::Damaged { .. })));
-        assert!(matches!(files.get(&Digest::of(b"")), Err(FileError::Missing { .. })));
+        assert!(matches!(
+            files.get(&Digest::of(b"")),
+            Err(FileError::Missing { .. })
+        ));
         files.add(b"component").unwrap();
         assert!(files.get(&digest).is_ok(), "adding it again repairs it");
     }

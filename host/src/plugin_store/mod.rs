@@ -27,7 +27,7 @@ const BUILT_IN: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/plugins.r
 #[derive(Debug)]
 pub struct PluginStore {
     engine: Arc<Engine>,
-    files: ComponentFiles,
+    files: Arc<ComponentFiles>,
     catalogue: RwLock<Catalogue>,
 }
 
@@ -66,7 +66,7 @@ impl PluginStore {
     pub fn open(dir: impl Into<PathBuf>, engine: Arc<Engine>) -> Result<Self, Error> {
         Ok(Self {
             engine,
-            files: ComponentFiles::open(dir)?,
+            files: Arc::new(ComponentFiles::open(dir)?),
             catalogue: RwLock::default(),
         })
     }
@@ -111,13 +111,18 @@ impl PluginStore {
             origin: origin.clone(),
             refusal,
         })?;
-        self.files.add(&bytes)?;
+        let files = Arc::clone(&self.files);
+        let kept = tokio::task::spawn_blocking(move || files.add(&bytes)).await;
+        kept.expect("writing a file does not panic")?;
         let plugin = Arc::new(checked.plugin);
         let listed = Listed {
             plugin: Arc::clone(&plugin),
             origin,
         };
-        self.catalogue.write().unwrap_or_else(PoisonError::into_inner).add(listed)?;
+        self.catalogue
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .add(listed)?;
         Ok(plugin)
     }
 
@@ -151,13 +156,19 @@ impl PluginStore {
     }
 
     fn catalogue(&self) -> std::sync::RwLockReadGuard<'_, Catalogue> {
-        self.catalogue.read().unwrap_or_else(PoisonError::into_inner)
+        self.catalogue
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[async_trait]
 impl Plugins for PluginStore {
-    async fn resolve(&self, kind: Kind, choice: &PluginChoice) -> Result<Arc<Plugin>, plugin::Error> {
+    async fn resolve(
+        &self,
+        kind: Kind,
+        choice: &PluginChoice,
+    ) -> Result<Arc<Plugin>, plugin::Error> {
         self.catalogue().find(kind, choice)
     }
 }
@@ -177,7 +188,10 @@ async fn components_in(dir: &Path) -> Result<BTreeSet<PathBuf>, Error> {
     let mut entries = tokio::fs::read_dir(dir).await.map_err(unreadable)?;
     while let Some(entry) = entries.next_entry().await.map_err(unreadable)? {
         let path = entry.path();
-        if path.extension().is_some_and(|extension| extension == "wasm") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "wasm")
+        {
             paths.insert(path);
         }
     }

@@ -26,13 +26,21 @@ async fn the_plugins_in_the_box_are_named_and_kept() {
         (Kind::Scorer, "agreement"),
         (Kind::Scorer, "judge"),
     ] {
-        let plugin = store.resolve(kind, &PluginChoice::named(name)).await.unwrap();
+        let plugin = store
+            .resolve(kind, &PluginChoice::named(name))
+            .await
+            .unwrap();
         assert_eq!(plugin.reference.name, name);
         assert!(store.get(&plugin.reference.digest).is_ok());
     }
     assert_eq!(store.list().len(), 4);
-    let near = store.resolve(Kind::Scorer, &PluginChoice::named("jugde")).await;
-    assert_eq!(near.unwrap_err().to_string(), "no scorer `jugde` is loaded; did you mean `judge`?");
+    let near = store
+        .resolve(Kind::Scorer, &PluginChoice::named("jugde"))
+        .await;
+    assert_eq!(
+        near.unwrap_err().to_string(),
+        "no scorer `jugde` is loaded; did you mean `judge`?"
+    );
 }
 
 #[tokio::test]
@@ -40,10 +48,18 @@ async fn a_pinned_component_outlives_its_name() {
     let dir = tempfile::tempdir().unwrap();
     let (_, bytes) = BUILT_IN[0];
     let digest = Digest::of(bytes);
-    ComponentFiles::open(dir.path()).unwrap().add(bytes).unwrap();
+    ComponentFiles::open(dir.path())
+        .unwrap()
+        .add(bytes)
+        .unwrap();
 
     let upgraded = PluginStore::open(dir.path(), engine()).unwrap();
-    assert!(upgraded.retain(&BTreeSet::from([digest])).unwrap().is_empty());
+    assert!(
+        upgraded
+            .retain(&BTreeSet::from([digest]))
+            .unwrap()
+            .is_empty()
+    );
     assert_eq!(upgraded.bytes(&digest).unwrap(), bytes);
     assert_eq!(upgraded.retain(&BTreeSet::new()).unwrap(), [digest]);
     assert!(upgraded.bytes(&digest).is_err());
@@ -63,7 +79,10 @@ async fn a_directory_is_loaded_or_the_file_is_named_that_cannot_be() {
     std::fs::write(dir.path().join("b.wasm"), b"\0asm\x01\0\0\0").unwrap();
     let error = store.load_dir(dir.path()).await.unwrap_err().to_string();
     let path = dir.path().join("b.wasm");
-    let expected = format!("the plugin `{}` is refused: is a core module", path.display());
+    let expected = format!(
+        "the plugin `{}` is refused: is a core module",
+        path.display()
+    );
     assert!(error.starts_with(&expected), "{error}");
 
     let missing = store.load_dir(&dir.path().join("none")).await.unwrap_err();

@@ -67,7 +67,10 @@ impl Engine {
         let meter = store.data().meter();
         let described = meter.measure(prepared.describe(&mut store)).await;
         let descriptor = described.map_err(|error| {
-            Refusal::because(format!("`describe` failed: {}", ended(&error, &self.limits)))
+            Refusal::because(format!(
+                "`describe` failed: {}",
+                ended(&error, &self.limits)
+            ))
         })?;
         let params = check_descriptor(&descriptor)?;
         let plugin = Plugin {
@@ -106,13 +109,16 @@ fn check_descriptor(descriptor: &Descriptor) -> Result<ParamsSchema, Refusal> {
         ));
     }
     if descriptor.summary.trim().is_empty() {
-        reasons.push("describes itself with an empty summary, a summary is one sentence".to_owned());
+        reasons
+            .push("describes itself with an empty summary, a summary is one sentence".to_owned());
     }
     match ParamsSchema::parse(&descriptor.params_schema) {
         Ok(params) if reasons.is_empty() => return Ok(params),
         Ok(_) => {}
         Err(InvalidSchema::NotJson(error)) => {
-            reasons.push(format!("describes params by a params-schema that is not JSON: {error}"));
+            reasons.push(format!(
+                "describes params by a params-schema that is not JSON: {error}"
+            ));
         }
         Err(error) => reasons.push(format!("describes its params wrongly: {error}")),
     }
@@ -122,7 +128,9 @@ fn check_descriptor(descriptor: &Descriptor) -> Result<ParamsSchema, Refusal> {
 fn is_name(name: &str) -> bool {
     let is_word = |word: &str| {
         !word.is_empty()
-            && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+            && word
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
     };
     name.len() <= NAME_CHARS_MAX
         && name.starts_with(|first: char| first.is_ascii_lowercase())
@@ -141,7 +149,12 @@ mod tests {
             summary: " ".into(),
             params_schema: "{".into(),
         });
-        insta::assert_snapshot!(refusal.unwrap_err().reasons.join("\n"));
+        insta::assert_snapshot!(refusal.unwrap_err().reasons.join("\n"), @"
+        describes itself with the name `Sample_Vote`, a name has 1 to 64 characters: lower-case words of letters and digits, with hyphens between them
+        describes itself with the version `1`, a version is semantic like `1.2.0`: unexpected end of input while parsing major version number
+        describes itself with an empty summary, a summary is one sentence
+        describes params by a params-schema that is not JSON: EOF while parsing an object at line 1 column 1
+        ");
         let refusal = check_descriptor(&Descriptor {
             name: "vote".into(),
             version: "1.0.0".into(),

@@ -94,7 +94,9 @@ impl Engine {
         let time = Duration::from_millis(self.limits.compile_ms_max);
         let component = match tokio::time::timeout(time, compiling).await {
             Ok(Ok(compiled)) => compiled?,
-            Ok(Err(panicked)) => return Err(Refusal::because(format!("cannot be compiled: {panicked}"))),
+            Ok(Err(panicked)) => {
+                return Err(Refusal::because(format!("cannot be compiled: {panicked}")));
+            }
             Err(_) => {
                 return Err(Refusal::because(format!(
                     "takes longer to compile than {} ms (`{}`)",
@@ -126,7 +128,8 @@ impl Engine {
 }
 
 fn compile(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Component, Refusal> {
-    let refuse = |error: wasmtime::Error| Refusal::because(format!("cannot be compiled: {error:#}"));
+    let refuse =
+        |error: wasmtime::Error| Refusal::because(format!("cannot be compiled: {error:#}"));
     let component = Component::from_binary(engine, bytes).map_err(refuse)?;
     component.initialize_copy_on_write_image().map_err(refuse)?;
     Ok(component)
@@ -141,10 +144,22 @@ fn over_limits(component: &Component, limits: &PluginLimits) -> Vec<String> {
     let mut reasons = Vec::new();
     let mut check = |what: &str, needed: u32, max: u32, key: &str| {
         if needed > max {
-            reasons.push(format!("needs {needed} {what}, at most {max} are allowed (`{key}`)"));
+            reasons.push(format!(
+                "needs {needed} {what}, at most {max} are allowed (`{key}`)"
+            ));
         }
     };
-    check("memories", required.num_memories, limits.memories_max, key::MEMORIES);
-    check("tables", required.num_tables, limits.tables_max, key::TABLES);
+    check(
+        "memories",
+        required.num_memories,
+        limits.memories_max,
+        key::MEMORIES,
+    );
+    check(
+        "tables",
+        required.num_tables,
+        limits.tables_max,
+        key::TABLES,
+    );
     reasons
 }

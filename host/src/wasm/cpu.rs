@@ -71,7 +71,12 @@ impl Meter {
             self.slice_began.store(used, Ordering::Relaxed);
         }
         let slice = used.saturating_sub(self.slice_began.load(Ordering::Relaxed));
-        within(key::CPU_SLICE_MS, slice, self.slice_max, "between two host calls")?;
+        within(
+            key::CPU_SLICE_MS,
+            slice,
+            self.slice_max,
+            "between two host calls",
+        )?;
         within(key::CPU_MS, used, self.total_max, "in all")?;
         Ok(u128::from(in_poll) >= TICK.as_nanos() / 2)
     }
@@ -87,7 +92,9 @@ impl<F: Future> Future for Measured<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        self.meter.poll_began.store(thread_cpu_ns(), Ordering::Relaxed);
+        self.meter
+            .poll_began
+            .store(thread_cpu_ns(), Ordering::Relaxed);
         let poll = self.future.as_mut().poll(context);
         let began = self.meter.poll_began.load(Ordering::Relaxed);
         let took = thread_cpu_ns().saturating_sub(began);
@@ -105,7 +112,10 @@ fn within(
     if u128::from(used_ns) <= max.as_nanos() {
         return Ok(());
     }
-    let detail = format!("at most {} ms of CPU time {over} are allowed", max.as_millis());
+    let detail = format!(
+        "at most {} ms of CPU time {over} are allowed",
+        max.as_millis()
+    );
     Err(LimitExceeded::new(limit, detail))
 }
 

@@ -7,7 +7,9 @@ use conclave_core::ids::Digest;
 use conclave_core::session::Guest;
 use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
-use wasmtime::{Cache, CacheConfig, Config, InstanceAllocationStrategy, PoolingAllocationConfig, Store};
+use wasmtime::{
+    Cache, CacheConfig, Config, InstanceAllocationStrategy, PoolingAllocationConfig, Store,
+};
 
 use super::compiled::Compiled;
 use super::component::Prepared;

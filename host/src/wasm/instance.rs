@@ -141,13 +141,19 @@ pub(super) fn ended(error: &wasmtime::Error, limits: &PluginLimits) -> Error {
     if cause.contains("instance count too high") {
         return Error::LimitExceeded {
             limit: key::CORE_INSTANCES,
-            detail: format!("at most {} core instances are allowed", limits.core_instances_max),
+            detail: format!(
+                "at most {} core instances are allowed",
+                limits.core_instances_max
+            ),
         };
     }
     if cause.contains("fuel allocated for hostcalls") {
         return Error::LimitExceeded {
             limit: key::CALL_BYTES,
-            detail: format!("at most {} bytes are allowed in a call", limits.call_bytes_max),
+            detail: format!(
+                "at most {} bytes are allowed in a call",
+                limits.call_bytes_max
+            ),
         };
     }
     Error::Trapped(trap_message(error, &cause))

@@ -82,7 +82,10 @@ impl Shared {
 
     fn event(&self, level: Level, message: &str) {
         let plugin = self.plugin.as_str();
-        let deliberation = self.guest.as_ref().map(|guest| guest.deliberation().as_str());
+        let deliberation = self
+            .guest
+            .as_ref()
+            .map(|guest| guest.deliberation().as_str());
         // The level of an event is part of its static description.
         macro_rules! event {
             ($level:expr) => {
@@ -242,7 +245,9 @@ mod tests {
             let mut stream = log.stream(Level::WARN);
             stream.write(Bytes::from_static(b"one\ntw")).unwrap();
             stream.write(Bytes::from_static(b"o\n\nthree")).unwrap();
-            stream.write(Bytes::from(vec![b'x'; LINE_BYTES_MAX])).unwrap();
+            stream
+                .write(Bytes::from(vec![b'x'; LINE_BYTES_MAX]))
+                .unwrap();
         });
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 4, "{text}");

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use wasmparser::{BinaryReaderError, Parser, Payload};
+use wasmparser::{
+    BinaryReaderError, ComponentExternalKind, ComponentTypeRef, Parser, Payload, TypeBounds,
+};
 
 use super::Refusal;
 use super::limits::{PluginLimits, key};
@@ -28,11 +30,18 @@ pub(super) fn look(bytes: &[u8], limits: &PluginLimits) -> Result<World, Refusal
     let mut reasons = Vec::new();
     let mut check = |what: &str, found: u64, max: u64, key: &str| {
         if found > max {
-            reasons.push(format!("has {found} {what}, at most {max} are allowed (`{key}`)"));
+            reasons.push(format!(
+                "has {found} {what}, at most {max} are allowed (`{key}`)"
+            ));
         }
     };
     let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-    check("bytes", size, limits.component_bytes_max, key::COMPONENT_BYTES);
+    check(
+        "bytes",
+        size,
+        limits.component_bytes_max,
+        key::COMPONENT_BYTES,
+    );
     if let Some(reason) = no_component(bytes) {
         reasons.push(reason);
         return Err(Refusal { reasons });
@@ -45,8 +54,18 @@ pub(super) fn look(bytes: &[u8], limits: &PluginLimits) -> Result<World, Refusal
         }
     };
     let table_elements_max = limits.table_elements_max.into();
-    check("bytes in a memory at its start", outline.memory_bytes, limits.memory_bytes_max, key::MEMORY_BYTES);
-    check("elements in a table at its start", outline.table_elements, table_elements_max, key::TABLE_ELEMENTS);
+    check(
+        "bytes in a memory at its start",
+        outline.memory_bytes,
+        limits.memory_bytes_max,
+        key::MEMORY_BYTES,
+    );
+    check(
+        "elements in a table at its start",
+        outline.table_elements,
+        table_elements_max,
+        key::TABLE_ELEMENTS,
+    );
     match world_of(&outline.imports, &outline.exports) {
         Ok(world) if reasons.is_empty() => return Ok(world),
         Ok(_) => {}
@@ -79,12 +98,19 @@ impl Outline {
                 Payload::End(_) => depth = depth.saturating_sub(1),
                 Payload::ComponentImportSection(imports) if depth == 1 => {
                     for import in imports {
-                        outline.imports.insert(import?.name.name.to_owned());
+                        let import = import?;
+                        // A world that uses types by name imports them as equal to known ones.
+                        if !matches!(import.ty, ComponentTypeRef::Type(TypeBounds::Eq(_))) {
+                            outline.imports.insert(import.name.name.to_owned());
+                        }
                     }
                 }
                 Payload::ComponentExportSection(exports) if depth == 1 => {
                     for export in exports {
-                        outline.exports.insert(export?.name.name.to_owned());
+                        let export = export?;
+                        if export.kind != ComponentExternalKind::Type {
+                            outline.exports.insert(export.name.name.to_owned());
+                        }
                     }
                 }
                 Payload::MemorySection(memories) => {

@@ -109,7 +109,9 @@ impl Runtime for WasmRuntime {
         let _permit = permit(&self.engine.scorers).await;
         let mut store = self.engine.store(&scorer.to_string(), Some(guest));
         let meter = store.data().meter();
-        let result = meter.measure(linked.evaluate(&mut store, task, candidates)).await;
+        let result = meter
+            .measure(linked.evaluate(&mut store, task, candidates))
+            .await;
         self.answered(result)
     }
 }

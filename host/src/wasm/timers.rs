@@ -34,7 +34,7 @@ struct Timer;
 #[async_trait::async_trait]
 impl Pollable for Timer {
     async fn ready(&mut self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
@@ -60,7 +60,11 @@ impl State {
         }
         let borrowed = Resource::new_borrow(pollable.rep());
         let ready = HostPollable::ready(&mut self.table, borrowed).await?;
-        Ok(if ready { Readiness::Now } else { Readiness::Never })
+        Ok(if ready {
+            Readiness::Now
+        } else {
+            Readiness::Never
+        })
     }
 
     async fn sleep_until(&mut self, due_ms: u64) -> wasmtime::Result<()> {

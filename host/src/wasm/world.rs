@@ -87,7 +87,10 @@ fn kind_of(exports: &BTreeSet<String>) -> Result<Kind, String> {
     if !describe.is_of_contract() {
         return Err(format!(
             "is made for contract {}, this host serves {}",
-            describe.version.map_or("without a version".to_owned(), |version| version.to_string()),
+            describe
+                .version
+                .map_or("without a version".to_owned(), |version| version
+                    .to_string()),
             v0_1::VERSION
         ));
     }
@@ -112,7 +115,10 @@ fn foreign(name: &str, kind: Option<Kind>) -> Option<String> {
     if package == Some(PACKAGE) {
         let interface = interface.as_ref()?;
         if !interface.is_of_contract() {
-            return Some(format!("imports `{name}`, this host serves contract {}", v0_1::VERSION));
+            return Some(format!(
+                "imports `{name}`, this host serves contract {}",
+                v0_1::VERSION
+            ));
         }
         let kind = kind?;
         return (!v0_1::imports(kind).contains(&interface.name))
@@ -179,7 +185,9 @@ mod tests {
 
     fn refused(imports: &[&str], exports: &[&str]) -> String {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        world_of(&names(imports), &names(exports)).unwrap_err().to_string()
+        world_of(&names(imports), &names(exports))
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]

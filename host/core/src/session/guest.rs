@@ -149,7 +149,7 @@ impl Guest {
             Some(known) if known.is_undelivered() => vec![job],
             _ => Vec::new(),
         };
-        self.cancel_jobs(state, jobs).map(drop)
+        self.cancel_jobs(state, &jobs).map(drop)
     }
 
     /// Cancels one member of a set. An unknown index does nothing.
@@ -159,7 +159,7 @@ impl Guest {
     pub fn cancel_in(&self, set: SetId, index: u32) -> Result<(), Stopped> {
         let state = &mut *lock(&self.session.state);
         let jobs = state.jobs.cancellable(set, Some(index));
-        self.cancel_jobs(state, jobs).map(drop)
+        self.cancel_jobs(state, &jobs).map(drop)
     }
 
     /// Cancels all members of a set that were not reported; how many those were.
@@ -169,10 +169,10 @@ impl Guest {
     pub fn cancel_rest(&self, set: SetId) -> Result<u32, Stopped> {
         let state = &mut *lock(&self.session.state);
         let jobs = state.jobs.cancellable(set, None);
-        self.cancel_jobs(state, jobs)
+        self.cancel_jobs(state, &jobs)
     }
 
-    fn cancel_jobs(&self, state: &mut State, jobs: Vec<JobId>) -> Result<u32, Stopped> {
+    fn cancel_jobs(&self, state: &mut State, jobs: &[JobId]) -> Result<u32, Stopped> {
         state.check_open()?;
         if jobs.is_empty() {
             return Ok(0);
@@ -180,13 +180,13 @@ impl Guest {
         let count = u32::try_from(jobs.len()).unwrap_or(u32::MAX);
         let entry = Entry::Cancelled {
             actor: self.actor,
-            jobs: jobs.clone(),
+            jobs: jobs.to_vec(),
         };
         self.announce(state, entry)?;
         self.state_of(state)
             .unsent
             .retain(|order| !jobs.contains(&order.job));
-        for (job, run) in state.jobs.cancel(&jobs) {
+        for (job, run) in state.jobs.cancel(jobs) {
             self.session.abandon(job, run);
         }
         self.catch_up(state);

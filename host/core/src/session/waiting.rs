@@ -27,6 +27,9 @@ pub enum Event {
     Empty,
 }
 
+/// A generation's place in its set, its number and its result.
+type Delivered = (u32, JobId, Result<Generation, Failure>);
+
 impl Guest {
     /// Waits for a generation's result.
     ///
@@ -181,7 +184,7 @@ impl Guest {
         state: &mut State,
         what: impl Fn() -> String,
         choose: impl Fn(Option<JobId>) -> Option<JobId>,
-    ) -> Result<Option<(u32, JobId, Result<Generation, Failure>)>, Stopped> {
+    ) -> Result<Option<Delivered>, Stopped> {
         let front = self.state_of(state).script.front().cloned();
         let recorded = self.recorded_delivery(state);
         let Some(job) = choose(recorded) else {

@@ -3,6 +3,8 @@
 mod model;
 mod question;
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -19,6 +21,7 @@ use super::scratch::Scratch;
 use super::terminal::Terminal;
 use crate::config::{self, Environment, Flag, Loaded, Sources};
 use crate::serve::{self, Host, Listeners, Serving, Signals};
+use crate::wasm::{Engine, EngineConfig};
 
 /// What the demo runs on. Fields end in this order.
 struct Stage {
@@ -84,7 +87,9 @@ async fn set(
     };
     let loaded = configuration(environment, &scratch, &endpoint, &name)?;
     steps.step("starting a host and compiling its plugins");
-    let serving = host(loaded).await.context("cannot start the host")?;
+    let serving = host(loaded, environment)
+        .await
+        .context("cannot start the host")?;
     steps.done();
     Ok(Stage {
         serving,
@@ -124,14 +129,31 @@ fn configuration(
     })
 }
 
-async fn host(loaded: Loaded) -> Result<Serving, serve::Error> {
+/// A host, whose compiled plugins are kept for the next demo: compiling them takes longest.
+async fn host(loaded: Loaded, environment: &Environment) -> Result<Serving, serve::Error> {
     let listeners = Listeners::bind(&loaded.config.server).await?;
     let journal = serve::open_journal(&loaded.config)?;
-    let engine = serve::start_engine(&loaded.config)?;
-    let plugins = serve::load_plugins(&loaded.config, &engine).await?;
+    let kept = cache_dir(environment).map(|cache| EngineConfig {
+        cache_dir: Some(cache.join("conclave/compiled")),
+        ..loaded.config.engine()
+    });
+    let engine = match kept.map(Engine::start) {
+        Some(Ok(engine)) => Arc::new(engine),
+        _ => serve::start_engine(&loaded.config)?,
+    };
+    let plugins = serve::open_plugins(&loaded.config, &engine)?;
     Host::compose(loaded, journal, engine, plugins)?
         .serve(listeners)
         .await
+}
+
+/// Where programs of this user keep what can be made again.
+fn cache_dir(environment: &Environment) -> Option<PathBuf> {
+    let home = || Some(Path::new(environment.get("HOME")?).join(".cache"));
+    environment
+        .get("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(home)
 }
 
 /// Submits the question as any client does.

@@ -125,12 +125,9 @@ pub(super) fn weights(named: Option<&Path>, environment: &Environment) -> anyhow
     if let Some(named) = named {
         return existing(named.to_owned(), "--weights");
     }
-    let home = || Some(Path::new(environment.get("HOME")?).join(".cache"));
-    let cache = environment
-        .get("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(home);
-    let path = cache.unwrap_or_default().join(WEIGHTS);
+    let path = super::cache_dir(environment)
+        .unwrap_or_default()
+        .join(WEIGHTS);
     if !path.is_file() {
         bail!(
             "the model's weights are not at `{}`; fetch them (98 MB) with host/local-model/fetch-model.sh, name \

@@ -1,8 +1,10 @@
 //! What the demo asks: a question that a small model gets wrong often, and right more often than any
-//! other way, so that voting visibly helps.
+//! other way, so that voting visibly helps. SmolLM2-135M-Instruct answers it right in 66 of 100
+//! samples at this temperature; a vote of five is right in 96 of 100, one of nine in all (drawn from
+//! 32 samples).
 
 /// The question.
-pub(super) const TASK: &str = "Which number is larger, 3 or 8? Answer with the number only.";
+pub(super) const TASK: &str = "How many legs does a spider have?";
 
 /// How many agents answer it at most; sampling stops as soon as the vote is sure.
 pub(super) const AGENTS: u32 = 9;
@@ -10,14 +12,15 @@ pub(super) const AGENTS: u32 = 9;
 /// The params of `sample-vote`.
 pub(super) const STRATEGY_PARAMS: &str = r#"{
     "samples": 9,
-    "temperature": 0.9,
-    "max_tokens": 24,
-    "extract": {"rule": "choice", "choices": ["3", "8"]},
+    "temperature": 0.8,
+    "max_tokens": 20,
+    "system": "Answer in one short sentence.\nFor example, to \"How many fingers does a hand have?\" answer \"A hand has 5 fingers.\"",
+    "extract": {"rule": "first_integer"},
     "stop": {"rule": "beta"}
 }"#;
 
 /// The params of `agreement`, which must extract as the strategy does.
-pub(super) const SCORER_PARAMS: &str = r#"{"extract": {"rule": "choice", "choices": ["3", "8"]}}"#;
+pub(super) const SCORER_PARAMS: &str = r#"{"extract": {"rule": "first_integer"}}"#;
 
 /// Seconds that it may take: a busy laptop decodes some ten tokens a second.
 pub(super) const TIMEOUT_SECONDS: u32 = 300;

@@ -21,7 +21,10 @@ async fn twice(params: Value) -> [String; 2] {
     let before = first.end(&id).await.unwrap();
 
     let mut records = first.host.records(&id);
-    assert!(matches!(records.pop().unwrap().entry, Entry::Finished { .. }));
+    assert!(matches!(
+        records.pop().unwrap().entry,
+        Entry::Finished { .. }
+    ));
     let copy = MemoryJournal::default();
     copy.create(&id, &records[0], None).await.unwrap();
     let rest: Vec<_> = records.drain(1..).map(Arc::new).collect();
@@ -37,15 +40,28 @@ async fn twice(params: Value) -> [String; 2] {
 async fn chance_and_time_come_from_the_session() {
     let [before, after] = twice(json!({"mode": "random"})).await;
     assert_eq!(before, after);
-    let other = Bench::new(limits()).run(json!({"mode": "random"})).await.unwrap();
-    assert_ne!(before, format!("{:#?}", other.metadata), "another session has other chance");
+    let other = Bench::new(limits())
+        .run(json!({"mode": "random"}))
+        .await
+        .unwrap();
+    assert_ne!(
+        before,
+        format!("{:#?}", other.metadata),
+        "another session has other chance"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn arithmetic_has_one_result() {
-    let proposal = Bench::new(limits()).run(json!({"mode": "float"})).await.unwrap();
+    let proposal = Bench::new(limits())
+        .run(json!({"mode": "float"}))
+        .await
+        .unwrap();
     let facts = &proposal.metadata;
-    let nans: Vec<_> = facts.iter().filter(|(key, _)| key.starts_with("nan-")).collect();
+    let nans: Vec<_> = facts
+        .iter()
+        .filter(|(key, _)| key.starts_with("nan-"))
+        .collect();
     assert_eq!(nans.len(), 6);
     for (key, bits) in nans {
         assert_eq!(bits, "7ff8000000000000", "{key} is not the canonical NaN");
@@ -59,9 +75,13 @@ async fn sleeping_is_an_effect() {
     let [before, after] = twice(json!({"mode": "sleep", "milliseconds": 30})).await;
     assert_eq!(before, after);
     let bench = Bench::new(limits());
-    let id = bench.accept(&json!({"mode": "sleep", "milliseconds": 30}), &json!({})).await;
+    let id = bench
+        .accept(&json!({"mode": "sleep", "milliseconds": 30}), &json!({}))
+        .await;
     bench.end(&id).await.unwrap();
     let records = bench.host.records(&id);
-    let timers = records.iter().filter(|record| matches!(record.entry, Entry::Timer { .. }));
+    let timers = records
+        .iter()
+        .filter(|record| matches!(record.entry, Entry::Timer { .. }));
     assert_eq!(timers.count(), 1);
 }

@@ -10,7 +10,9 @@ use super::{Bench, limits};
 /// The cause that a misbehaviour ends in; a sound run is started before it and ends after it.
 async fn cause_of(params: Value) -> (CauseKind, String) {
     let bench = Bench::new(limits());
-    let beside = bench.accept(&json!({"mode": "timer", "milliseconds": 200}), &json!({})).await;
+    let beside = bench
+        .accept(&json!({"mode": "timer", "milliseconds": 200}), &json!({}))
+        .await;
     let cause = bench.run(params).await.unwrap_err();
     let survivor = bench.end(&beside).await.unwrap();
     assert_eq!(survivor.ranked[0].candidate.content, "still here");
@@ -19,12 +21,18 @@ async fn cause_of(params: Value) -> (CauseKind, String) {
 
 fn exceeds(limit: &str, (kind, message): &(CauseKind, String)) {
     assert_eq!(*kind, CauseKind::PluginLimitExceeded, "{message}");
-    assert!(message.contains(&format!("`plugins.limits.{limit}`")), "{message}");
+    assert!(
+        message.contains(&format!("`plugins.limits.{limit}`")),
+        "{message}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sound_run_answers() {
-    let proposal = Bench::new(limits()).run(json!({"mode": "ok"})).await.unwrap();
+    let proposal = Bench::new(limits())
+        .run(json!({"mode": "ok"}))
+        .await
+        .unwrap();
     assert_eq!(proposal.ranked[0].candidate.content, "still here");
 }
 
@@ -32,7 +40,10 @@ async fn a_sound_run_answers() {
 async fn a_panic_is_a_trap() {
     let (kind, message) = cause_of(json!({"mode": "trap"})).await;
     assert_eq!(kind, CauseKind::PluginTrapped);
-    assert!(message.contains("trapped: wasm `unreachable` instruction executed"), "{message}");
+    assert!(
+        message.contains("trapped: wasm `unreachable` instruction executed"),
+        "{message}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -45,12 +56,21 @@ async fn endless_recursion_is_a_trap() {
 async fn a_spin_exceeds_the_cpu_time_between_host_calls() {
     let cause = cause_of(json!({"mode": "spin"})).await;
     exceeds("cpu_slice_ms_max", &cause);
-    assert!(cause.1.contains("at most 300 ms of CPU time between two host calls"), "{}", cause.1);
+    assert!(
+        cause
+            .1
+            .contains("at most 300 ms of CPU time between two host calls"),
+        "{}",
+        cause.1
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn allocating_without_end_exceeds_the_memory() {
-    exceeds("memory_bytes_max", &cause_of(json!({"mode": "allocate"})).await);
+    exceeds(
+        "memory_bytes_max",
+        &cause_of(json!({"mode": "allocate"})).await,
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -60,13 +80,18 @@ async fn a_flood_of_calls_exceeds_their_number() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_of_many_bytes_exceeds_those_of_a_call() {
-    exceeds("call_bytes_max", &cause_of(json!({"mode": "long-error", "bytes": 2 << 20})).await);
+    exceeds(
+        "call_bytes_max",
+        &cause_of(json!({"mode": "long-error", "bytes": 2 << 20})).await,
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn floods_of_the_log_are_dropped_and_the_run_goes_on() {
     for mode in ["log-flood", "print-flood"] {
-        let proposal = Bench::new(limits()).run(json!({"mode": mode, "count": 1_000})).await;
+        let proposal = Bench::new(limits())
+            .run(json!({"mode": mode, "count": 1_000}))
+            .await;
         assert!(proposal.is_ok(), "{mode}: {proposal:?}");
     }
 }
@@ -90,7 +115,10 @@ async fn waiting_is_no_cpu_time() {
         let began = Instant::now();
         let proposal = bench.run(json!({"mode": mode, "milliseconds": 400})).await;
         assert!(proposal.is_ok(), "{mode}: {proposal:?}");
-        assert!(began.elapsed() >= Duration::from_millis(400), "{mode} did not wait");
+        assert!(
+            began.elapsed() >= Duration::from_millis(400),
+            "{mode} did not wait"
+        );
     }
 }
 
@@ -131,5 +159,8 @@ async fn spinning_plugins_delay_no_timer() {
         assert!(bench.end(&id).await.is_err());
     }
     // Four spinners take turns of a tick on two workers, on a machine that others use too.
-    assert!(latest < Duration::from_millis(250), "a timer of 10 ms took {latest:?}");
+    assert!(
+        latest < Duration::from_millis(250),
+        "a timer of 10 ms took {latest:?}"
+    );
 }

@@ -26,7 +26,10 @@ fn built(name: &str) -> &'static [u8] {
     let built = BUILT.get_or_init(|| {
         let components = conclave_plugin_build::build(&["hostile", "hostile-scorer"]).unwrap();
         let read = |path| std::fs::read(path).unwrap();
-        components.into_iter().map(|component| (component.name, read(component.path))).collect()
+        components
+            .into_iter()
+            .map(|component| (component.name, read(component.path)))
+            .collect()
     });
     &built[name]
 }
@@ -74,7 +77,11 @@ struct Bench {
 
 impl Bench {
     fn new(limits: PluginLimits) -> Self {
-        Self::on(&MemoryJournal::default(), limits, Arc::new(ScriptedInference::answering("7")))
+        Self::on(
+            &MemoryJournal::default(),
+            limits,
+            Arc::new(ScriptedInference::answering("7")),
+        )
     }
 
     fn on(journal: &MemoryJournal, limits: PluginLimits, inference: Arc<dyn Inference>) -> Self {

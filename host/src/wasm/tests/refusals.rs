@@ -68,7 +68,13 @@ async fn every_reason_is_listed() {
     );
     let reason = reason.await;
     let reasons: Vec<_> = reason.split("; ").collect();
-    insta::assert_snapshot!(reasons.join("\n"));
+    insta::assert_snapshot!(reasons.join("\n"), @"
+    has 131072000 bytes in a memory at its start, at most 67108864 are allowed (`plugins.limits.memory_bytes_max`)
+    has 20000 elements in a table at its start, at most 10000 are allowed (`plugins.limits.table_elements_max`)
+    exports nothing, but a plugin exports `conclave:deliberation/describe` and the function `deliberate` (a strategy) or `evaluate` (a scorer) of contract 0.1
+    imports `env`, a plugin may import only `conclave:deliberation` 0.1 and, of version 0.2, wasi:cli, wasi:clocks, wasi:filesystem, wasi:io, wasi:random, wasi:sockets
+    imports `wasi:http/outgoing-handler@0.2.0`, a plugin may import only `conclave:deliberation` 0.1 and, of version 0.2, wasi:cli, wasi:clocks, wasi:filesystem, wasi:io, wasi:random, wasi:sockets
+    ");
 }
 
 #[tokio::test]
@@ -83,7 +89,10 @@ async fn an_export_of_another_type_is_named() {
             (export "deliberate" (func $f)))"#,
     );
     let reason = reason.await;
-    assert!(reason.starts_with("does not fit the strategy world of contract 0.1: "), "{reason}");
+    assert!(
+        reason.starts_with("does not fit the strategy world of contract 0.1: "),
+        "{reason}"
+    );
 }
 
 #[tokio::test]

@@ -17,7 +17,10 @@ async fn a_whole_deliberation_and_a_fresh_instance() {
         bench.run(json!({"mode": "error"})).await.unwrap_err();
         whole.push(began.elapsed());
     }
-    println!("a deliberation without a generation: {:?} at the median", median(&mut whole));
+    println!(
+        "a deliberation without a generation: {:?} at the median",
+        median(&mut whole)
+    );
 
     let engine = super::Engine::start(super::EngineConfig::default()).unwrap();
     let bytes: std::sync::Arc<[u8]> = super::built("hostile").into();
@@ -32,7 +35,10 @@ async fn a_whole_deliberation_and_a_fresh_instance() {
         drop(store);
         fresh.push(began.elapsed());
     }
-    println!("a fresh instance, one call and its end: {:?} at the median", median(&mut fresh));
+    println!(
+        "a fresh instance, one call and its end: {:?} at the median",
+        median(&mut fresh)
+    );
 }
 
 fn median(times: &mut [Duration]) -> Duration {

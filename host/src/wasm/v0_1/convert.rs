@@ -129,7 +129,11 @@ pub(super) fn candidate_to_guest(candidate: Candidate) -> wit::Candidate {
         agent: candidate.agent.as_str().to_owned(),
         content: candidate.content,
         reasoning: candidate.reasoning,
-        jobs: candidate.jobs.into_iter().map(|JobId(job)| integer(job)).collect(),
+        jobs: candidate
+            .jobs
+            .into_iter()
+            .map(|JobId(job)| integer(job))
+            .collect(),
     }
 }
 
@@ -206,7 +210,11 @@ mod tests {
             completion_tokens: u32::MAX,
         });
         assert_eq!(
-            (tokens.prompt_tokens, tokens.cached_tokens, tokens.completion_tokens),
+            (
+                tokens.prompt_tokens,
+                tokens.cached_tokens,
+                tokens.completion_tokens
+            ),
             (2_147_483_647, 1, 2_147_483_647)
         );
     }

@@ -44,7 +44,11 @@ impl inference::Host for State {
         request: wit::GenerationRequest,
     ) -> wasmtime::Result<Result<Resource<Job>, wit::Failure>> {
         let request = convert::generation_request(request);
-        match self.guest("inference.submit")?.submit(request).map_err(stopped)? {
+        match self
+            .guest("inference.submit")?
+            .submit(request)
+            .map_err(stopped)?
+        {
             Ok(job) => Ok(Ok(self.table.push(Job(job))?)),
             Err(failure) => Ok(Err(convert::failure(failure))),
         }
@@ -97,7 +101,11 @@ impl inference::HostJobSet for State {
         let guest = self.guest("job-set.next")?;
         let event = guest.next(set, timeout_ms).await.map_err(stopped)?;
         Ok(match event {
-            Event::Completed { index, job, outcome } => inference::Event::Completed(Completion {
+            Event::Completed {
+                index,
+                job,
+                outcome,
+            } => inference::Event::Completed(Completion {
                 index: convert::integer(index),
                 job_id: convert::integer(job.0),
                 outcome: outcome.map(convert::generation).map_err(convert::failure),
@@ -109,7 +117,9 @@ impl inference::HostJobSet for State {
 
     fn cancel(&mut self, set: Resource<JobSet>, index: u32) -> wasmtime::Result<()> {
         let set = self.set(&set)?;
-        self.guest("job-set.cancel")?.cancel_in(set, index).map_err(stopped)
+        self.guest("job-set.cancel")?
+            .cancel_in(set, index)
+            .map_err(stopped)
     }
 
     fn cancel_rest(&mut self, set: Resource<JobSet>) -> wasmtime::Result<u32> {
@@ -145,11 +155,15 @@ impl context::Host for State {
     }
 
     fn elapsed_ms(&mut self) -> wasmtime::Result<u32> {
-        Ok(convert::milliseconds(self.guest("context.elapsed-ms")?.elapsed_ms()))
+        Ok(convert::milliseconds(
+            self.guest("context.elapsed-ms")?.elapsed_ms(),
+        ))
     }
 
     fn random_u32(&mut self) -> wasmtime::Result<u32> {
-        Ok(convert::integer(self.guest("context.random-u32")?.random_u32()))
+        Ok(convert::integer(
+            self.guest("context.random-u32")?.random_u32(),
+        ))
     }
 }
 

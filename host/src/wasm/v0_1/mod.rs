@@ -12,8 +12,8 @@ use wasmtime::Store;
 use wasmtime::component::{HasSelf, InstancePre, Linker};
 
 use self::bindings::scorer::ScorerPre;
-use self::bindings::strategy::conclave::deliberation::{context, inference, progress, scoring};
 use self::bindings::strategy::StrategyPre;
+use self::bindings::strategy::conclave::deliberation::{context, inference, progress, scoring};
 use super::component::{Describe, Linked, Scorer, Strategy};
 use super::instance::State;
 
@@ -49,7 +49,9 @@ impl Describe for StrategyPre<State> {
     async fn describe(&self, store: &mut Store<State>) -> wasmtime::Result<Descriptor> {
         let instance = self.instantiate_async(&mut *store).await?;
         let describe = instance.conclave_deliberation_describe();
-        Ok(convert::strategy_descriptor(describe.call_describe(store).await?))
+        Ok(convert::strategy_descriptor(
+            describe.call_describe(store).await?,
+        ))
     }
 }
 
@@ -58,7 +60,9 @@ impl Describe for ScorerPre<State> {
     async fn describe(&self, store: &mut Store<State>) -> wasmtime::Result<Descriptor> {
         let instance = self.instantiate_async(&mut *store).await?;
         let describe = instance.conclave_deliberation_describe();
-        Ok(convert::scorer_descriptor(describe.call_describe(store).await?))
+        Ok(convert::scorer_descriptor(
+            describe.call_describe(store).await?,
+        ))
     }
 }
 
@@ -86,7 +90,10 @@ impl Scorer for ScorerPre<State> {
     ) -> wasmtime::Result<Result<Vec<Score>, String>> {
         let instance = self.instantiate_async(&mut *store).await?;
         let task = convert::task(task);
-        let candidates: Vec<_> = candidates.into_iter().map(convert::candidate_to_guest).collect();
+        let candidates: Vec<_> = candidates
+            .into_iter()
+            .map(convert::candidate_to_guest)
+            .collect();
         let scores = instance.call_evaluate(store, &task, &candidates).await?;
         Ok(scores.map(|scores| scores.into_iter().map(convert::score).collect()))
     }

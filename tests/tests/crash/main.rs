@@ -1,19 +1,22 @@
 //! The host is killed under load, stopped, and started again: nothing accepted is lost, nothing is
 //! paid for twice, and there is one outcome.
 
+mod watchers;
+
 use std::collections::{HashMap, HashSet};
 
 use conclave_tests::client::pb::deliberation::State;
 use conclave_tests::client::pb::deliberation_event::Event;
-use conclave_tests::client::{Client, answers, pb, reason};
+use conclave_tests::client::{answers, pb, reason};
 use conclave_tests::draft::{Change as _, draft};
 use conclave_tests::host::{Host, Setup};
 use conclave_tests::patience::within;
 use conclave_tests::stub_server::{self, StubServer};
 use serde_json::json;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::Code;
+
+use crate::watchers::{Job, Seen, Watchers, finished};
 
 const DELIBERATIONS: usize = 20;
 const GENERATIONS: usize = 8;
@@ -40,70 +43,6 @@ impl Dice {
         mixed ^= mixed >> 31;
         1 + usize::try_from(mixed % most as u64).unwrap_or_default()
     }
-}
-
-/// The journaled events of each deliberation, as far as they were seen.
-type Seen = HashMap<String, Vec<pb::DeliberationEvent>>;
-
-/// A generation: the deliberation and the number in it.
-type Job = (String, i32);
-
-/// Watches many deliberations from their start.
-struct Watchers {
-    seen: watch::Sender<Seen>,
-    tasks: JoinSet<()>,
-}
-
-impl Watchers {
-    fn of(client: &Client, uids: &[String]) -> Self {
-        let seen = watch::Sender::new(Seen::new());
-        let mut tasks = JoinSet::new();
-        for uid in uids {
-            let (client, uid, seen) = (client.clone(), uid.clone(), seen.clone());
-            tasks.spawn(async move {
-                // A stream that breaks, as it does when the host is killed, has shown what it could.
-                let Ok(mut events) = client.watch(&uid, 0).await else {
-                    return;
-                };
-                while let Ok(Some(event)) = events.next().await {
-                    if event.sequence > 0 {
-                        seen.send_modify(|seen| seen.entry(uid.clone()).or_default().push(event));
-                    }
-                }
-            });
-        }
-        Self { seen, tasks }
-    }
-
-    /// Waits until so many generations have ended.
-    async fn until_finished(&self, count: usize) {
-        let mut seen = self.seen.subscribe();
-        let enough = seen.wait_for(|seen| finished(seen).len() >= count);
-        let enough = within(&format!("{count} generations"), enough).await;
-        enough.expect("they end").expect("the sender is in self");
-    }
-
-    /// All that was seen when every stream has ended.
-    async fn all(mut self) -> Seen {
-        while within("the streams to end", self.tasks.join_next())
-            .await
-            .expect("they end")
-            .is_some()
-        {}
-        self.seen.borrow().clone()
-    }
-}
-
-/// The generations whose result was seen, so that it is durable.
-fn finished(seen: &Seen) -> HashSet<Job> {
-    let of = |(uid, events): (&String, &Vec<pb::DeliberationEvent>)| {
-        let jobs = events.iter().filter_map(|event| match &event.event {
-            Some(Event::GenerationFinished(finished)) => Some((uid.clone(), finished.job)),
-            _ => None,
-        });
-        jobs.collect::<Vec<_>>()
-    };
-    seen.iter().flat_map(of).collect()
 }
 
 /// Which generation a request to the model server was for: `{deliberation}-{job}-{attempt}`.
