@@ -14,7 +14,6 @@ use crate::patience::{PATIENCE, within};
 
 #[expect(
     unreachable_pub,
-    clippy::allow_attributes,
     clippy::allow_attributes_without_reason,
     clippy::large_enum_variant,
     reason = "it is generated"
