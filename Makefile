@@ -54,7 +54,7 @@ test-unit: target $(TOOLS)/installed ## Run the tests beside the code.
 .PHONY: test-integration
 test-integration: target $(TOOLS)/installed weights ## Run the end-to-end tests on the built binary.
 	cargo build --workspace --all-targets
-	cargo nextest run -p conclave-tests
+	cargo nextest run --workspace -E 'package(conclave-tests)'
 
 .PHONY: test-full
 test-full: test ## Run all tests, the long ones too.

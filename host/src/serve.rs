@@ -208,6 +208,7 @@ impl Host {
 
     /// Loads the built-in plugins and those of the operator's directory.
     async fn load_plugins(&self) -> Result<(), Error> {
+        tracing::info!("loading plugins; those that this host has not seen are compiled first");
         self.plugins.load_built_in().await?;
         if let Some(dir) = &self.config.plugins.dir {
             let loaded = self.plugins.load_dir(dir).await?;

@@ -1,6 +1,6 @@
 //! The command line: everything but the story of `serve`, which is `main`'s.
 //!
-//! Client commands speak `conclave.v1` to a host. What a host tells is folded into a [`story`], which
+//! Client commands speak `conclave.v1` to a host. What a host tells is folded into a `story`, which
 //! the live view, the event lines, the report and the timeline are drawn from.
 
 mod args;
