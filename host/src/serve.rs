@@ -1,6 +1,7 @@
 //! The composition root: what a host is made of, and how its parts start and stop.
 
 mod error;
+mod open_files;
 mod signals;
 mod stop;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 use conclave_core::clock::Clock;
 use conclave_core::follow::FollowDeliberation;
 use conclave_core::live::Live;
+use conclave_core::plugin::Plugins as _;
 use conclave_core::run::RunDeliberation;
 use conclave_core::session::Ports;
 use conclave_core::submit::SubmitDeliberation;
@@ -55,6 +57,7 @@ impl Listeners {
     /// # Errors
     /// When an address is in use or not this machine's.
     pub async fn bind(server: &Server) -> Result<Self, Error> {
+        open_files::raise();
         Ok(Self {
             grpc: bind("server.grpc_addr", server.grpc_addr).await?,
             http: bind("server.http_addr", server.http_addr).await?,
@@ -213,6 +216,10 @@ impl Host {
         if let Some(dir) = &self.config.plugins.dir {
             let loaded = self.plugins.load_dir(dir).await?;
             tracing::info!(dir = %dir.display(), count = loaded.len(), "plugins loaded");
+        }
+        for (kind, key, choice) in self.config.default_plugins() {
+            let found = self.plugins.resolve(kind, &choice).await;
+            found.map_err(|source| Error::DefaultPlugin { key, source })?;
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! Logs, to stderr: for people on a terminal, one JSON object a line elsewhere. What is logged never
-//! holds prompts or answers.
+//! Logs, to stderr: for people on a terminal, one JSON object a line elsewhere. What the host logs
+//! never holds prompts or answers. What plugins write may, and is logged when the operator says so.
 
 use std::io::{self, IsTerminal as _};
 
@@ -55,8 +55,12 @@ where
 }
 
 fn filter(log: &Log) -> EnvFilter {
-    let ready = format!("{READY}=info").parse().expect("it is a directive");
-    log.level.filter().add_directive(ready)
+    let directive = |text: &str| text.parse().expect("it is a directive");
+    let mut filter = log.level.filter();
+    if !log.plugins {
+        filter = filter.add_directive(directive("conclave::plugin=off"));
+    }
+    filter.add_directive(directive(&format!("{READY}=info")))
 }
 
 #[cfg(test)]
@@ -82,15 +86,25 @@ mod tests {
 
     /// What is logged at this level, away from a terminal.
     fn logged(level: &str, format: Format) -> String {
+        logged_with(level, format, false)
+    }
+
+    fn logged_with(level: &str, format: Format, plugins: bool) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
         let level = Level::parse(level).unwrap();
-        let subscriber = subscriber(&Log { level, format }, false, move || writer.clone());
+        let log = Log {
+            level,
+            format,
+            plugins,
+        };
+        let subscriber = subscriber(&log, false, move || writer.clone());
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(target: READY, grpc_addr = "127.0.0.1:1", "ready");
             tracing::info!("small");
             tracing::error!("large");
             tracing::info!(target: "h2", "frame");
+            tracing::error!(target: "conclave::plugin", "an answer");
         });
         String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
     }
@@ -108,6 +122,17 @@ mod tests {
             !logged.contains("frame"),
             "libraries log warnings only: {logged}"
         );
+    }
+
+    #[test]
+    fn what_plugins_write_is_logged_when_the_operator_says_so() {
+        for level in ["info", "trace", "conclave=debug"] {
+            let without = logged(level, Format::Json);
+            assert!(without.contains("large"), "{without}");
+            assert!(!without.contains("an answer"), "{without}");
+            let with = logged_with(level, Format::Json, true);
+            assert!(with.contains("an answer"), "{with}");
+        }
     }
 
     #[test]

@@ -16,8 +16,7 @@ use crate::usage::Usage;
 /// Both, running.
 #[derive(Debug)]
 pub(crate) struct Processes {
-    stub: Child,
-    stub_url: String,
+    stub: Stub,
     host: Host,
     /// Where the journal is.
     _setup: Setup,
@@ -26,27 +25,14 @@ pub(crate) struct Processes {
 impl Processes {
     /// Starts them.
     pub(crate) async fn start() -> anyhow::Result<Self> {
-        let mut stub = bare_command(&built("stub-model-server")?)
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("the stub cannot be started")?;
-        let mut line = String::new();
-        let out = stub.stdout.take().context("its output is piped")?;
-        BufReader::new(out).read_line(&mut line)?;
-        let ready: serde_json::Value =
-            serde_json::from_str(&line).context("the stub is not ready")?;
-        let stub_url = ready["listening"]
-            .as_str()
-            .context("the stub tells no address")?
-            .to_owned();
+        let stub = Stub::start()?;
         // Beside the binaries, on the disk: a temporary directory may be in memory.
         let setup = Setup::below(&shared_dir("bench")?)?
             .arg("--endpoint")
-            .arg(&stub_url);
+            .arg(&stub.url);
         let host = setup.start().await?;
         Ok(Self {
             stub,
-            stub_url,
             host,
             _setup: setup,
         })
@@ -63,7 +49,7 @@ impl Processes {
 
     /// Puts as many calls on the model server as the deliberations of a load make.
     pub(crate) async fn ask_bare(&self, load: Load) -> anyhow::Result<Measured> {
-        let bare = Bare::of(&self.stub_url)?;
+        let bare = Bare::of(&self.stub.url)?;
         self.measured(load::bare(load, bare)).await
     }
 
@@ -80,7 +66,7 @@ impl Processes {
         &self,
         calls: impl Future<Output = anyhow::Result<Calls>>,
     ) -> anyhow::Result<Measured> {
-        let pids = [self.host.pid(), self.stub.id(), std::process::id()];
+        let pids = [self.host.pid(), self.stub.process.id(), std::process::id()];
         let [host, stub, client] = pids.map(Usage::of);
         let started = Instant::now();
         let calls = calls.await?;
@@ -97,10 +83,39 @@ impl Processes {
     }
 }
 
-impl Drop for Processes {
+/// The model server, ended when this is dropped.
+#[derive(Debug)]
+struct Stub {
+    process: Child,
+    url: String,
+}
+
+impl Stub {
+    fn start() -> anyhow::Result<Self> {
+        let process = bare_command(&built("stub-model-server")?)
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("the stub cannot be started")?;
+        let mut stub = Self {
+            process,
+            url: String::new(),
+        };
+        let mut line = String::new();
+        let out = stub.process.stdout.take().context("its output is piped")?;
+        BufReader::new(out).read_line(&mut line)?;
+        let ready: serde_json::Value =
+            serde_json::from_str(&line).context("the stub is not ready")?;
+        let url = ready["listening"].as_str();
+        url.context("the stub tells no address")?
+            .clone_into(&mut stub.url);
+        Ok(stub)
+    }
+}
+
+impl Drop for Stub {
     fn drop(&mut self) {
         // It may have ended by itself.
-        let _ = self.stub.kill();
-        let _ = self.stub.wait();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }

@@ -65,6 +65,11 @@ INVALID = [
         "max_retries cannot be negative, got -1",
     ),
     (
+        "constraints.max_retries",
+        {"constraints": {"story_id": "s", "max_retries": 11}},
+        "constraints.max_retries: is 11, at most 10 are allowed",
+    ),
+    (
         "agents[0].prompt_template",
         {"agents": [{"id": "a", "role": "DEV", "model": "m", "prompt_template": "{{ task"}]},
         None,
@@ -72,6 +77,16 @@ INVALID = [
     (
         "constraints.metadata[strategy]",
         {"constraints": {"story_id": "s", "metadata": {"strategy": "no-such-strategy"}}},
+        None,
+    ),
+    (
+        "constraints.metadata[scorer]",
+        {"constraints": {"story_id": "s", "metadata": {"scorer": "no-such-scorer"}}},
+        None,
+    ),
+    (
+        "constraints.metadata[scorer]",
+        {"constraints": {"story_id": "s", "metadata": {"scorer": "judge@sha256:12"}}},
         None,
     ),
     (
@@ -125,6 +140,26 @@ def test_a_key_is_one_deliberation(package, stub_url):
     assert fields(refused) == ["idempotency-key"]
 
 
+INVALID_HEADERS = [
+    ("x-correlation-id", "c" * 129, "INVALID_FIELD", "x-correlation-id must have 1 to 128 printable characters"),
+    ("x-conclave-strategy", "s" * 129, "INVALID_FIELD", "x-conclave-strategy must have 1 to 128 printable characters"),
+    ("x-conclave-scorer", "judge@sha256:12", "INVALID_FIELD", "x-conclave-scorer must be a sha256 digest"),
+    ("x-conclave-strategy", "sampel-vote", "PLUGIN_NOT_FOUND", "did you mean `sample-vote`?"),
+    ("x-conclave-strategy", "sample-vote@9.9.9", "PLUGIN_NOT_FOUND", "no strategy `sample-vote@9.9.9`"),
+    ("x-conclave-scorer", "jugde", "PLUGIN_NOT_FOUND", "did you mean `judge`?"),
+]
+
+
+@pytest.mark.parametrize("header,text,reason,words", INVALID_HEADERS)
+def test_an_invalid_header_is_refused(package, stub_url, header, text, reason, words):
+    pb, stub = package
+    refused = refusal(stub.ExecuteDeliberation, submit_request(pb, stub_url), metadata=[(header, text)])
+    assert (refused.code, refused.ErrorInfo.reason) == (grpc.StatusCode.INVALID_ARGUMENT, reason)
+    assert words in refused.message
+    if reason == "INVALID_FIELD":
+        assert fields(refused) == [header]
+
+
 def test_the_deployed_package_repeats_the_task_id(fleet_pb, fleet, stub_url):
     request = submit_request(fleet_pb, stub_url)
     assert fleet.ExecuteDeliberation(request, timeout=SECONDS).task_id == request.task_id
@@ -159,7 +194,17 @@ def test_a_backlog_review_is_a_deliberation(fleet_pb, fleet, stub_url):
         ({"constraints": {}}, "story_id cannot be empty"),
         ({"agents": []}, "At least one agent is required"),
         ({"role": ""}, "role cannot be empty"),
+        ({"task_description": " "}, "task_description cannot be empty"),
+        ({"agents": [{"role": "QA", "model": "m"}]}, "agent_id cannot be empty"),
+        ({"agents": [{"id": "a", "role": "QA"}]}, "model cannot be empty"),
+        ({"vllm_url": ""}, "vllm_url cannot be empty"),
+        ({"vllm_model": ""}, "vllm_model cannot be empty"),
         ({"constraints": {"story_id": "2", "timeout_seconds": -1}}, "timeout_seconds must be positive, got -1"),
+        ({"constraints": {"story_id": "2", "max_retries": -1}}, "max_retries cannot be negative, got -1"),
+        (
+            {"constraints": {"story_id": "2", "max_retries": 11}},
+            "constraints.max_retries: is 11, at most 10 are allowed",
+        ),
     ],
 )
 def test_an_invalid_backlog_review_is_refused(fleet_pb, fleet, stub_url, changes, message):

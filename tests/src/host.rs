@@ -242,16 +242,32 @@ impl Host {
         Ok(self.setup.clone())
     }
 
-    /// Stops it by SIGTERM: how it ended, and what it can be started again with.
+    /// Sends it SIGTERM.
+    ///
+    /// # Errors
+    /// When it is gone already.
+    pub fn terminate(&self) -> anyhow::Result<()> {
+        let process = self.process.as_ref().context("the host runs")?;
+        Ok(kill_process(Pid::from_child(process), Signal::TERM)?)
+    }
+
+    /// Stops it by SIGTERM, as [`Host::ended`].
     ///
     /// # Errors
     /// When it does not end.
-    pub async fn stop(mut self) -> anyhow::Result<(ExitStatus, Setup)> {
+    pub async fn stop(self) -> anyhow::Result<(ExitStatus, Setup)> {
+        self.terminate()?;
+        self.ended().await
+    }
+
+    /// Waits for its end: how it ended, and what it can be started again with.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub async fn ended(mut self) -> anyhow::Result<(ExitStatus, Setup)> {
         let mut process = self.process.take().context("the host runs")?;
-        let pid = Pid::from_child(&process);
-        kill_process(pid, Signal::TERM)?;
         let ended = tokio::task::spawn_blocking(move || process.wait());
-        let status = within("the end of a host after SIGTERM", ended).await;
+        let status = within("the end of a host", ended).await;
         let status = status.with_context(|| self.log.text())???;
         Ok((status, self.setup.clone()))
     }

@@ -5,10 +5,12 @@
 //! [`client::Client`] of that host. Nothing sleeps for a fixed time: tests hold and release the
 //! stub's answers, and wait for events. Every wait is bounded by [`patience::PATIENCE`].
 
+pub mod beside;
 pub mod binary;
 pub mod client;
 pub mod command;
 pub mod components;
+pub mod dead_server;
 pub mod draft;
 pub mod host;
 mod log;

@@ -100,7 +100,7 @@ impl StubServer {
 
     /// Lets everything go on that is held, and holds nothing more.
     pub fn release(&self) {
-        self.stub.gate.release();
+        self.stub.release();
     }
 
     /// Lets this many of the held generations go on, in the order in which they came; where fewer

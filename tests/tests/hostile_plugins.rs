@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use conclave_tests::beside::Beside;
 use conclave_tests::client::pb::deliberation::State;
-use conclave_tests::client::{Client, answers, failure, pb};
+use conclave_tests::client::{answers, failure};
 use conclave_tests::components::install;
 use conclave_tests::draft::{Change as _, draft};
 use conclave_tests::host::{Host, Setup};
@@ -28,23 +29,6 @@ async fn hostile_host(stub: &StubServer) -> (Host, TempDir) {
         .set("plugins.limits.cpu_slice_ms_max", "300")
         .set("plugins.limits.cpu_ms_max", "2000");
     (setup.start().await.expect("the host starts"), plugins)
-}
-
-/// A deliberation that waits for the model server until the stub releases it.
-async fn beside(stub: &StubServer, client: &Client) -> pb::Deliberation {
-    stub.hold();
-    let sound = draft(&["answer:yes", "answer:yes"])
-        .strategy("sample-vote", json!({"stop": {"rule": "none"}}));
-    let created = client.create(sound).await.expect("it is sound");
-    let held = stub.until(|requests| requests.len() == 2);
-    within("its generations", held).await.expect("they come");
-    created
-}
-
-async fn ends_unaffected(stub: &StubServer, client: &Client, beside: &pb::Deliberation) {
-    stub.release();
-    let done = client.wait(&beside.uid).await.expect("it ends");
-    assert_eq!(answers(&done), ["yes", "yes"], "{done:?}");
 }
 
 /// How a misbehaving strategy fails: its mode, the reason, and a word of the message.
@@ -115,7 +99,7 @@ async fn a_strategy_that_misbehaves_fails_alone() {
     let stub = StubServer::start().await.unwrap();
     let (host, _plugins) = hostile_host(&stub).await;
     let client = host.client().await.unwrap();
-    let beside = beside(&stub, &client).await;
+    let beside = Beside::start(&stub, &client).await.unwrap();
     for (params, reason, words) in failing_modes() {
         // Only what waits needs a short time; the others must not meet it on a busy machine.
         let waits = reason == "DEADLINE_EXCEEDED";
@@ -132,7 +116,7 @@ async fn a_strategy_that_misbehaves_fails_alone() {
         );
         assert!(message.contains(words), "{params}: {message}");
     }
-    ends_unaffected(&stub, &client, &beside).await;
+    beside.ends_unaffected(&stub, &client).await.unwrap();
 }
 
 #[tokio::test]
@@ -140,10 +124,10 @@ async fn a_strategy_without_end_is_ended_by_its_deadline_and_its_generation_with
     let stub = StubServer::start().await.unwrap();
     let (host, _plugins) = hostile_host(&stub).await;
     let client = host.client().await.unwrap();
-    let beside = beside(&stub, &client).await;
+    let beside = Beside::start(&stub, &client).await.unwrap();
     let wall = draft(&["hang"]).strategy("hostile", json!({"mode": "wall"}));
     let done = client
-        .run(wall.timeout(Duration::from_secs(1)))
+        .run(wall.timeout(Duration::from_secs(5)))
         .await
         .unwrap();
     assert_eq!(failure(&done).0, "DEADLINE_EXCEEDED", "{done:?}");
@@ -158,7 +142,7 @@ async fn a_strategy_without_end_is_ended_by_its_deadline_and_its_generation_with
     within("the model server to be told", aborted)
         .await
         .unwrap();
-    ends_unaffected(&stub, &client, &beside).await;
+    beside.ends_unaffected(&stub, &client).await.unwrap();
 }
 
 #[tokio::test]
@@ -223,6 +207,7 @@ async fn a_scorer_that_misbehaves_fails_its_deliberation_alone() {
     let stub = StubServer::start().await.unwrap();
     let (host, _plugins) = hostile_host(&stub).await;
     let client = host.client().await.unwrap();
+    let beside = Beside::start(&stub, &client).await.unwrap();
     let cases = [
         ("nan", "PLUGIN_INVALID", "score.value is NaN"),
         ("out-of-range", "PLUGIN_INVALID", "score.value is 1.5"),
@@ -238,6 +223,11 @@ async fn a_scorer_that_misbehaves_fails_its_deliberation_alone() {
             "spin",
             "PLUGIN_LIMIT_EXCEEDED",
             "plugins.limits.cpu_slice_ms_max",
+        ),
+        (
+            "allocate",
+            "PLUGIN_LIMIT_EXCEEDED",
+            "plugins.limits.memory_bytes_max",
         ),
         ("error", "STRATEGY_FAILED", "this scorer always fails"),
     ];
@@ -262,4 +252,5 @@ async fn a_scorer_that_misbehaves_fails_its_deliberation_alone() {
     }
     let done = client.run(voting("ok")).await.unwrap();
     assert_eq!(done.state(), State::Completed, "{done:?}");
+    beside.ends_unaffected(&stub, &client).await.unwrap();
 }

@@ -1,54 +1,57 @@
 //! What can go wrong at a model server is told by its cause, and ends only what depended on it.
 
+use conclave_tests::beside::Beside;
 use conclave_tests::client::pb::deliberation::State;
 use conclave_tests::client::{answers, failure, pb};
+use conclave_tests::dead_server::DeadServer;
 use conclave_tests::draft::{Change as _, vote};
 use conclave_tests::host::{Host, Setup};
 use conclave_tests::stub_server::StubServer;
-use tokio::net::TcpListener;
 
 /// Nothing is tried again.
 fn once(models: &[&str]) -> pb::Deliberation {
     vote(models).retries(0)
 }
 
-/// A host that does not wait for long.
-async fn impatient(stub: &StubServer, dead: &str) -> Host {
+/// A host that does not wait for long, and may ask one more endpoint.
+async fn impatient(stub: &StubServer, allowed: &str) -> Host {
     let setup = Setup::asking(stub).expect("there is a place for data");
     let setup = setup
-        .set("inference.allowed_endpoints", dead)
-        .set("inference.first_byte_timeout_seconds", "1")
-        .set("inference.idle_timeout_seconds", "1");
+        .set("inference.allowed_endpoints", allowed)
+        .set("inference.first_byte_timeout_seconds", "5")
+        .set("inference.idle_timeout_seconds", "5");
     setup.start().await.expect("the host starts")
 }
 
-/// An endpoint where nobody listens.
-async fn dead_endpoint() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("a port is free");
-    format!("http://{}", listener.local_addr().expect("it is bound"))
-}
+/// Models that fail, with words of the cause.
+const FAILURES: [(&str, &str); 11] = [
+    ("hang", "sent nothing for 5 s"),
+    ("hang-after:2", "sent nothing for 5 s"),
+    ("status:400", "rejected the request with status 400"),
+    ("unknown-model", "model `unknown-model` is not served"),
+    ("status:429", "is overloaded (status 429)"),
+    ("status:500", "status 500"),
+    ("status:503", "status 503"),
+    ("half-stream", "ended before the answer was complete"),
+    ("invalid-json", "no chat completion"),
+    ("plain:invalid-json", "no chat completion"),
+    ("error-event", "the stub's engine died"),
+];
 
 #[tokio::test]
-async fn each_failure_of_a_model_server_names_its_cause() {
+async fn each_failure_of_a_model_server_names_its_cause_and_ends_its_deliberation_alone() {
     let stub = StubServer::start().await.unwrap();
     let host = impatient(&stub, "").await;
     let client = host.client().await.unwrap();
-    let cases = [
-        ("hang", "sent nothing for 1 s"),
-        ("hang-after:2", "sent nothing for 1 s"),
-        ("status:400", "rejected the request with status 400"),
-        ("unknown-model", "model `unknown-model` is not served"),
-        ("status:429", "is overloaded (status 429)"),
-        ("status:500", "status 500"),
-        ("half-stream", "ended before the answer was complete"),
-        ("invalid-json", "no chat completion"),
-        ("plain:invalid-json", "no chat completion"),
-        ("error-event", "the stub's engine died"),
-    ];
-    for (model, cause) in cases {
-        let done = client.run(once(&[model])).await.unwrap();
+    let beside = Beside::start(&stub, &client).await.unwrap();
+    // All at once: those that hang, hang at the same time.
+    let mut failing = Vec::new();
+    for (model, cause) in FAILURES {
+        let created = client.create(once(&[model])).await.unwrap();
+        failing.push((created.uid, model, cause));
+    }
+    for (uid, model, cause) in failing {
+        let done = client.wait(&uid).await.unwrap();
         let (reason, message) = failure(&done);
         assert_eq!(
             (done.state(), reason),
@@ -61,24 +64,27 @@ async fn each_failure_of_a_model_server_names_its_cause() {
             "{model} repeats the prompt: {message}"
         );
     }
+    beside.ends_unaffected(&stub, &client).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_refused_connection_names_the_server() {
+async fn a_refused_connection_names_the_server_and_ends_its_deliberation_alone() {
     let stub = StubServer::start().await.unwrap();
-    let dead = dead_endpoint().await;
-    let host = impatient(&stub, &dead).await;
+    let dead = DeadServer::bind().unwrap();
+    let host = impatient(&stub, &dead.url()).await;
     let client = host.client().await.unwrap();
+    let beside = Beside::start(&stub, &client).await.unwrap();
     let mut asked = once(&["answer:yes"]);
-    asked.endpoint.clone_from(&dead);
+    asked.endpoint = dead.url();
     let done = client.run(asked).await.unwrap();
     let (reason, message) = failure(&done);
     assert_eq!(reason, "ALL_AGENTS_FAILED", "{message}");
     assert!(
-        message.contains(&format!("{dead} is unavailable")),
+        message.contains(&format!("{} is unavailable", dead.url())),
         "{message}"
     );
     assert!(message.to_lowercase().contains("refused"), "{message}");
+    beside.ends_unaffected(&stub, &client).await.unwrap();
 }
 
 #[tokio::test]

@@ -231,6 +231,23 @@ impl Entry {
         }
     }
 
+    /// Bytes of text that a plugin put into it.
+    #[must_use]
+    pub fn plugin_bytes(&self) -> usize {
+        let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        match self {
+            Self::Emitted { kind, payload, .. } => kind.len() + payload.len(),
+            Self::Scoring { candidates, .. } => candidates
+                .iter()
+                .map(|candidate| candidate.content.len() + optional(&candidate.reasoning))
+                .sum(),
+            Self::Scored {
+                result: Ok(scores), ..
+            } => scores.iter().map(|score| optional(&score.rationale)).sum(),
+            _ => 0,
+        }
+    }
+
     /// The entry in a few words, without prompt or answer text, for errors and logs.
     #[must_use]
     pub fn describe(&self) -> String {

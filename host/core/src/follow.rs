@@ -18,6 +18,14 @@ pub enum Error {
     /// The journal did not give it.
     #[error(transparent)]
     Journal(#[from] journal::Error),
+    /// It has no such entry.
+    #[error("`{id}` has no entry {after} yet")]
+    BeyondEnd {
+        /// The deliberation.
+        id: DeliberationId,
+        /// Behind which entry it was to be watched.
+        after: Seq,
+    },
     /// It has not finished and does not run here now.
     #[error("`{0}` rests: the host is stopping, or has not resumed it yet; ask again")]
     Resting(DeliberationId),
@@ -55,14 +63,28 @@ impl FollowDeliberation {
         })
     }
 
+    /// A deliberation that this host holds, as it was accepted.
+    #[must_use]
+    pub fn accepted(&self, id: &DeliberationId) -> Option<View> {
+        let handle = self.live.get(id)?;
+        View::of(std::slice::from_ref(handle.accepted()))
+    }
+
     /// Everything behind `after`, in order, as it comes; ends behind the last record.
     ///
     /// # Errors
-    /// [`journal::Error::NotFound`] for an unknown id.
+    /// [`journal::Error::NotFound`] for an unknown id, [`Error::BeyondEnd`] when `after` is no entry.
     pub async fn watch(&self, id: &DeliberationId, after: Seq) -> Result<Watcher, Error> {
         // In this order: what happens in between is seen twice and shown once, never missed.
         let updates = self.live.get(id).map(|handle| handle.subscribe());
-        let backlog = self.journal.read(id, after).await?.into();
+        let backlog: VecDeque<_> = self.journal.read(id, after).await?.into();
+        if backlog.is_empty() && after > Seq::START {
+            let at_after = self.journal.read(id, Seq(after.0 - 1)).await?;
+            if at_after.is_empty() {
+                let id = id.clone();
+                return Err(Error::BeyondEnd { id, after });
+            }
+        }
         Ok(Watcher {
             journal: Arc::clone(&self.journal),
             id: id.clone(),
@@ -78,8 +100,12 @@ impl FollowDeliberation {
     /// # Errors
     /// [`journal::Error::NotFound`] for an unknown id, [`Error::Resting`] when the host stops.
     pub async fn wait(&self, id: &DeliberationId) -> Result<View, Error> {
-        if let Some(handle) = self.live.get(id) {
-            handle.ended().await;
+        if let Some(handle) = self.live.get(id)
+            && let Standing::Finished(last) = handle.ended().await
+            && let Entry::Accepted(accepted) = &handle.accepted().entry
+            && let Some(view) = View::ended(accepted, &last)
+        {
+            return Ok(view);
         }
         let view = self.get(id).await?;
         if view.is_finished() {
@@ -113,7 +139,9 @@ impl FollowDeliberation {
     #[must_use]
     pub fn active(&self) -> Vec<(DeliberationId, Arc<Handle>)> {
         let mut active = self.live.all();
-        active.retain(|(_, handle)| matches!(handle.standing(), Standing::Running));
+        active.retain(|(_, handle)| {
+            handle.is_accepted() && matches!(handle.standing(), Standing::Running)
+        });
         active
     }
 }

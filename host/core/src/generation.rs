@@ -75,13 +75,29 @@ pub struct GenerationRequest {
     pub deadline_ms: Option<u32>,
 }
 
+/// Bytes of text in one request. A megabyte is already past every model's context.
+const REQUEST_BYTES_MAX: usize = 4 << 20;
+
 impl GenerationRequest {
+    fn text_bytes(&self) -> usize {
+        let messages = self.messages.iter().map(|message| message.content.len());
+        let stop = self.sampling.stop.iter().map(String::len);
+        let schema = self.sampling.json_schema.as_ref().map_or(0, String::len);
+        messages.chain(stop).sum::<usize>() + schema
+    }
+
     /// The first rule that the request breaks, as a sentence that names field, value and rule.
     #[must_use]
     pub fn broken_rule(&self) -> Option<String> {
         let sampling = &self.sampling;
         if self.messages.is_empty() {
             return Some("messages must hold at least one message".to_owned());
+        }
+        let bytes = self.text_bytes();
+        if bytes > REQUEST_BYTES_MAX {
+            return Some(format!(
+                "messages, stop texts and schema have {bytes} bytes, at most {REQUEST_BYTES_MAX} are allowed"
+            ));
         }
         if self.phase.chars().count() > 64 {
             let count = self.phase.chars().count();

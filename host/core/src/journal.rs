@@ -18,18 +18,22 @@ pub struct IdempotencyKey {
     pub fingerprint: Digest,
 }
 
+/// What a key stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Existing {
+    /// The deliberation.
+    pub id: DeliberationId,
+    /// The digest of the request that the key was first used with.
+    pub fingerprint: Digest,
+}
+
 /// What [`Journal::create`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Creation {
     /// The deliberation is new.
     New,
     /// The key was used before, for this deliberation; nothing was written.
-    Existing {
-        /// The deliberation that the key stands for.
-        id: DeliberationId,
-        /// The digest of the request that it was first used with.
-        fingerprint: Digest,
-    },
+    Existing(Existing),
 }
 
 /// Keeps what happened.
@@ -50,6 +54,9 @@ pub trait Journal: Send + Sync {
         key: Option<&IdempotencyKey>,
     ) -> Result<Creation, Error>;
 
+    /// What a key stands for, if it was used before; its fingerprint is not looked at.
+    async fn find(&self, key: &IdempotencyKey) -> Result<Option<Existing>, Error>;
+
     /// Appends records, whose places follow `after` without gaps; one append of a deliberation at a
     /// time. An empty batch only checks the place.
     ///
@@ -65,7 +72,8 @@ pub trait Journal: Send + Sync {
     /// The records behind `after`, in order; none when there are no more.
     ///
     /// # Errors
-    /// [`Error::NotFound`] for an unknown id, [`Error::Corrupt`] when a record is damaged.
+    /// [`Error::NotFound`] for an unknown id, [`Error::Corrupt`] when a record is damaged,
+    /// [`Error::Unsupported`] when a later build wrote it.
     async fn read(&self, id: &DeliberationId, after: Seq) -> Result<Vec<Record>, Error>;
 
     /// The ids of the deliberations without a [`Finished`](crate::entry::Entry::Finished) record, oldest first.
@@ -118,6 +126,16 @@ pub enum Error {
         /// Which record.
         seq: Seq,
         /// How it shows.
+        reason: String,
+    },
+    /// A record is sound, and of a build that knows more: that one must go on with it.
+    #[error("entry {seq} of `{id}` was written by a later build: {reason}")]
+    Unsupported {
+        /// Which deliberation.
+        id: DeliberationId,
+        /// Which record.
+        seq: Seq,
+        /// What this build does not know.
         reason: String,
     },
     /// The storage does not answer, or is full.

@@ -13,6 +13,8 @@ pub struct Limits {
     pub entries_max: u32,
     /// Bytes of one emitted payload.
     pub emit_bytes_max: u32,
+    /// Bytes that plugins may put into the journal in all: what they emit, and what they have graded.
+    pub journal_bytes_max: u32,
 }
 
 impl Default for Limits {
@@ -25,6 +27,8 @@ impl Default for Limits {
             // Five for each generation, and as many again for progress and scoring.
             entries_max: 10_000,
             emit_bytes_max: 64 << 10,
+            // A council of ten over ten rounds, graded in each, with 100 KiB an answer, is 10 MiB.
+            journal_bytes_max: 64 << 20,
         }
     }
 }

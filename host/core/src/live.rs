@@ -58,6 +58,7 @@ const UPDATES_BUFFERED: usize = 256;
 #[derive(Debug)]
 pub struct Handle {
     accepted: Arc<Record>,
+    durable: AtomicBool,
     sending: AtomicBool,
     updates: Mutex<Option<broadcast::Sender<Update>>>,
     wish: watch::Sender<Wish>,
@@ -68,6 +69,7 @@ impl Handle {
     fn new(accepted: Arc<Record>) -> Self {
         Self {
             accepted,
+            durable: AtomicBool::new(false),
             sending: AtomicBool::new(false),
             updates: Mutex::new(None),
             wish: watch::Sender::new(Wish::Run),
@@ -79,6 +81,16 @@ impl Handle {
     #[must_use]
     pub fn accepted(&self) -> &Record {
         &self.accepted
+    }
+
+    /// Whether the journal has taken it. Until then it may still come to nothing.
+    #[must_use]
+    pub fn is_accepted(&self) -> bool {
+        self.durable.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_accepted(&self) {
+        self.durable.store(true, Ordering::Relaxed);
     }
 
     /// Whether a generation of it has been sent since this host holds it.
@@ -161,37 +173,49 @@ impl Handle {
 /// All deliberations that this host holds.
 #[derive(Clone, Default)]
 pub struct Live {
-    handles: Arc<Mutex<HashMap<DeliberationId, Arc<Handle>>>>,
+    held: Arc<Mutex<Held>>,
+}
+
+#[derive(Default)]
+struct Held {
+    handles: HashMap<DeliberationId, Arc<Handle>>,
+    /// Whether all were told to rest: who comes later is told, too.
+    pausing: bool,
 }
 
 impl Live {
     /// Holds a deliberation from now on.
     pub fn insert(&self, id: &DeliberationId, accepted: Arc<Record>) -> Arc<Handle> {
         let handle = Arc::new(Handle::new(accepted));
-        lock(&self.handles).insert(id.clone(), Arc::clone(&handle));
+        let mut held = lock(&self.held);
+        if held.pausing {
+            handle.wish(Wish::Pause);
+        }
+        held.handles.insert(id.clone(), Arc::clone(&handle));
         handle
     }
 
     /// Lets go of a deliberation.
     pub fn remove(&self, id: &DeliberationId) {
-        lock(&self.handles).remove(id);
+        lock(&self.held).handles.remove(id);
     }
 
     /// The deliberation's handle, if this host holds it.
     #[must_use]
     pub fn get(&self, id: &DeliberationId) -> Option<Arc<Handle>> {
-        lock(&self.handles).get(id).cloned()
+        lock(&self.held).handles.get(id).cloned()
     }
 
     /// All that it holds, oldest first.
     #[must_use]
     pub fn all(&self) -> Vec<(DeliberationId, Arc<Handle>)> {
-        let handles = lock(&self.handles);
-        let mut all: Vec<_> = handles
+        let held = lock(&self.held);
+        let mut all: Vec<_> = held
+            .handles
             .iter()
             .map(|(id, handle)| (id.clone(), Arc::clone(handle)))
             .collect();
-        drop(handles);
+        drop(held);
         all.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
         all
     }
@@ -199,7 +223,7 @@ impl Live {
     /// How many it holds.
     #[must_use]
     pub fn len(&self) -> usize {
-        lock(&self.handles).len()
+        lock(&self.held).handles.len()
     }
 
     /// Whether it holds none.
@@ -208,9 +232,11 @@ impl Live {
         self.len() == 0
     }
 
-    /// Tells every deliberation to rest.
+    /// Tells every deliberation to rest, those that come later included.
     pub fn pause_all(&self) {
-        for handle in lock(&self.handles).values() {
+        let mut held = lock(&self.held);
+        held.pausing = true;
+        for handle in held.handles.values() {
             handle.wish(Wish::Pause);
         }
     }

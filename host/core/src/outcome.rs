@@ -75,6 +75,9 @@ impl Proposal {
         if self.ranked.is_empty() {
             return Some("outcome.ranked is empty, it must hold at least one candidate".to_owned());
         }
+        if self.rounds == 0 {
+            return Some("outcome.rounds is 0, it must be at least 1".to_owned());
+        }
         self.ranked
             .iter()
             .find_map(|ranked| ranked.score.broken_rule())
@@ -149,13 +152,24 @@ pub struct Cause {
 }
 
 impl Cause {
-    /// A cause of this kind.
+    /// A cause of this kind. Plugins and model servers have a say in the message, so it is clipped
+    /// after 4 KiB.
     pub fn new(kind: CauseKind, message: impl Into<String>) -> Self {
         Self {
             kind,
-            message: message.into(),
+            message: clipped(message.into()),
         }
     }
+}
+
+/// A message for people, cut off where nobody reads on and every client can still take it.
+pub(crate) fn clipped(mut message: String) -> String {
+    const BYTES_MAX: usize = 4 << 10;
+    if message.len() > BYTES_MAX {
+        message.truncate(message.floor_char_boundary(BYTES_MAX));
+        message.push('…');
+    }
+    message
 }
 
 /// The kinds of [`Cause`].

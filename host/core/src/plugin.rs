@@ -1,12 +1,13 @@
 //! Plugins: what names one, what it says of itself, and the port that finds it.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::Digest;
+use crate::ids::{Digest, NotADigest};
 use crate::params::ParamsSchema;
 
 /// The two kinds of plugin.
@@ -49,6 +50,25 @@ impl PluginChoice {
             version: None,
             digest: None,
         }
+    }
+}
+
+/// Takes `NAME`, `NAME@VERSION` or `NAME@sha256:DIGEST`.
+impl FromStr for PluginChoice {
+    type Err = NotADigest;
+
+    fn from_str(text: &str) -> Result<Self, NotADigest> {
+        let text = text.trim();
+        let Some((name, which)) = text.split_once('@') else {
+            return Ok(Self::named(text));
+        };
+        let mut choice = Self::named(name);
+        if which.starts_with("sha256:") {
+            choice.digest = Some(which.parse()?);
+        } else {
+            choice.version = Some(which.to_owned());
+        }
+        Ok(choice)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a client asks for: parsed and checked once, all or nothing.
 
+mod check;
 mod draft;
 
 use std::collections::BTreeMap;
@@ -71,7 +72,7 @@ pub struct DeliberationRequest {
 }
 
 impl DeliberationRequest {
-    /// The fields in which two requests differ.
+    /// The fields in which two requests ask for something else.
     #[must_use]
     pub fn differences(&self, other: &Self) -> Vec<&'static str> {
         let mut fields = Vec::new();
@@ -100,10 +101,6 @@ impl DeliberationRequest {
         compare("scorer", self.scorer == other.scorer);
         compare("scorer_params", self.scorer_params == other.scorer_params);
         compare("labels", self.labels == other.labels);
-        compare(
-            "correlation_id",
-            self.correlation_id == other.correlation_id,
-        );
         fields
     }
 }

@@ -13,7 +13,7 @@ use crate::ids::{DeliberationId, Digest, Seq};
 use crate::journal::{self, Creation, IdempotencyKey};
 use crate::live::{Handle, Live, Standing, Wish};
 use crate::outcome::{Cause, CauseKind, Spent, Verdict};
-use crate::session::{End, Ports, Session};
+use crate::session::{End, Ports, Session, Unopenable};
 
 /// How long a session rests before it is resumed, when the journal did not take its entries.
 const JOURNAL_RETRY: Duration = Duration::from_secs(1);
@@ -125,9 +125,20 @@ impl RunDeliberation {
             // Known before it is durable, so that a second submit with its key finds it.
             let handle = run.live.insert(&id, Arc::clone(&accepted));
             let created = run.ports.journal.create(&id, &accepted, key.as_ref()).await;
-            match created {
-                Ok(Creation::New) => run.start(id, handle, place),
-                Ok(Creation::Existing { .. }) | Err(_) => run.live.remove(&id),
+            match &created {
+                Ok(Creation::New) => {
+                    run.journal_failing.store(false, Ordering::Relaxed);
+                    handle.note_accepted();
+                    run.start(id, handle, place);
+                }
+                // It wrote nothing: whether the journal takes writes did not show.
+                Ok(Creation::Existing(_)) => run.live.remove(&id),
+                Err(error) => {
+                    if error.is_retryable() {
+                        run.journal_failing.store(true, Ordering::Relaxed);
+                    }
+                    run.live.remove(&id);
+                }
             }
             created
         });
@@ -161,6 +172,9 @@ impl RunDeliberation {
                 Err(error @ journal::Error::Corrupt { .. }) => {
                     unfinished.corrupt.push((id, error.to_string()));
                 }
+                Err(error @ journal::Error::Unsupported { .. }) => {
+                    tracing::error!(%id, error = &error as &dyn std::error::Error, "a deliberation rests");
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -178,6 +192,7 @@ impl RunDeliberation {
                 continue;
             };
             let handle = self.live.insert(&id, Arc::new(accepted));
+            handle.note_accepted();
             let run = Arc::clone(self);
             self.ports.tasks.spawn("deliberation", async move {
                 let place = tokio::select! {
@@ -233,11 +248,18 @@ impl RunDeliberation {
     /// One run of the session; the error is why it can never run.
     async fn run_session(&self, handle: &Arc<Handle>, records: Vec<Record>) -> Result<End, String> {
         let ports = self.ports.clone();
-        let session =
-            Session::open(ports, Arc::clone(handle), records).map_err(|error| error.to_string())?;
+        let session = match Session::open(ports, Arc::clone(handle), records) {
+            Ok(session) => session,
+            Err(error @ Unopenable::Corrupt) => return Err(error.to_string()),
+            Err(error @ Unopenable::Semantics(_)) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a session rests");
+                return Ok(End::Paused);
+            }
+        };
         let run = AssertUnwindSafe(session.run()).catch_unwind().await;
         Ok(run.unwrap_or_else(|_| {
             tracing::error!("a session panicked; it rests until the host starts again");
+            session.give_up();
             End::Paused
         }))
     }

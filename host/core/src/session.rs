@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::clock::Clock;
-use crate::entry::{Accepted, Entry, Record};
+use crate::entry::{Accepted, Entry, Record, SEMANTICS_VERSION};
 use crate::generation::Failure;
 use crate::ids::{Actor, JobId};
 use crate::inference::Inference;
@@ -109,6 +109,8 @@ struct State {
     jobs: Jobs,
     last_job: JobId,
     score_calls: u32,
+    /// What plugins put into the journal in this run.
+    journal_bytes: usize,
     /// Set when plugins may do no more: why, if they are to blame.
     stopped: Option<Option<Cause>>,
 }
@@ -137,15 +139,18 @@ impl Session {
     /// `Finished`.
     ///
     /// # Errors
-    /// [`journal::Error::Corrupt`] when the first record is another.
+    /// When the first record is another, or of a build that runs sessions otherwise.
     pub fn open(
         ports: Ports,
         handle: Arc<Handle>,
         records: Vec<Record>,
-    ) -> Result<Arc<Self>, Corrupt> {
+    ) -> Result<Arc<Self>, Unopenable> {
         let Some(Entry::Accepted(accepted)) = records.first().map(|record| &record.entry) else {
-            return Err(Corrupt);
+            return Err(Unopenable::Corrupt);
         };
+        if accepted.semantics != SEMANTICS_VERSION {
+            return Err(Unopenable::Semantics(accepted.semantics));
+        }
         let accepted = Accepted::clone(accepted);
         let log = Log::continuing(
             accepted.id.clone(),
@@ -159,6 +164,7 @@ impl Session {
             jobs: Jobs::default(),
             last_job: JobId(0),
             score_calls: 0,
+            journal_bytes: 0,
             stopped: None,
         };
         let session = Self {
@@ -227,6 +233,12 @@ impl Session {
         }
     }
 
+    /// Lets the session rest after a panic: what it has open ends, and the journal takes no more.
+    pub fn give_up(&self) {
+        self.rest();
+        self.log.close();
+    }
+
     async fn deliberate(self: &Arc<Self>) -> Result<Proposal, runtime::Error> {
         let guest = Guest::new(Arc::clone(self), Actor::STRATEGY);
         let params = self.accepted.request.strategy_params.to_string();
@@ -250,10 +262,10 @@ impl Session {
         if let Some(cause) = self.blamed() {
             return Verdict::Failed(cause);
         }
-        let strategy = format!("strategy `{}`", self.accepted.strategy);
+        let strategy = self.who(Actor::STRATEGY);
         let tally = self.log.tally();
         let returned = matches!(proposal, Ok(_) | Err(runtime::Error::Refused(_)));
-        if returned && let Some(cause) = self.left_over(Actor::STRATEGY, &strategy) {
+        if returned && let Some(cause) = self.left_over(Actor::STRATEGY) {
             return Verdict::Failed(cause);
         }
         let proposal = match proposal {
@@ -357,10 +369,18 @@ impl Session {
     }
 
     /// The divergence of a plugin that returned while the journal held more of it.
-    fn left_over(&self, actor: Actor, who: &str) -> Option<Cause> {
+    fn left_over(&self, actor: Actor) -> Option<Cause> {
         let state = lock(&self.state);
         let expected = state.actors.get(&actor)?.script.front()?;
-        Some(divergence(who, expected, "return"))
+        Some(divergence(&self.who(actor), expected, "return"))
+    }
+
+    /// The plugin, for messages.
+    fn who(&self, actor: Actor) -> String {
+        match actor {
+            Actor::STRATEGY => format!("strategy `{}`", self.accepted.strategy),
+            _ => format!("scorer `{}`", self.accepted.scorer),
+        }
     }
 }
 
@@ -372,10 +392,19 @@ impl std::fmt::Debug for Session {
     }
 }
 
-/// A journal whose first entry is not `Accepted`.
+/// Why a session cannot be opened from its journal.
 #[derive(Debug, thiserror::Error)]
-#[error("the first entry of the journal is not `accepted`")]
-pub struct Corrupt;
+pub enum Unopenable {
+    /// The journal is damaged.
+    #[error("the first entry of the journal is not `accepted`")]
+    Corrupt,
+    /// Another build must go on with it: this one would replay it otherwise than it ran.
+    #[error(
+        "the session runs by version {0} of the rules, this build knows {SEMANTICS_VERSION}: \
+         start the build that accepted it"
+    )]
+    Semantics(u32),
+}
 
 fn all_agents_failed(last: &Failure) -> Cause {
     let message = format!("no generation succeeded; the last failed with: {last}");

@@ -51,6 +51,12 @@ pub struct Receipt {
     pub repeated: bool,
 }
 
+impl Receipt {
+    fn repeated(id: DeliberationId) -> Self {
+        Self { id, repeated: true }
+    }
+}
+
 /// Why nothing was accepted. Nothing was recorded then.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -103,14 +109,25 @@ impl SubmitDeliberation {
     /// # Errors
     /// See [`Error`]; a refused submit records nothing.
     pub async fn submit(&self, submission: Submission) -> Result<Receipt, Error> {
-        let request = submission.draft.parse(&self.terms.policy)?;
-        let (strategy, scorer) = self.pin(&request).await?;
-        let place = self.run.place()?;
+        let fingerprint = submission.draft.fingerprint();
         let key = submission.idempotency.map(|(scope, key)| IdempotencyKey {
             scope: scope.to_owned(),
             key,
-            fingerprint: digest_of(&request),
+            fingerprint,
         });
+        // Before anything can refuse it: what was accepted once is not refused again.
+        if let Some(key) = &key
+            && let Some(existing) = self.journal.find(key).await?
+        {
+            if existing.fingerprint == fingerprint {
+                return Ok(Receipt::repeated(existing.id));
+            }
+            let request = submission.draft.parse(&self.terms.policy)?;
+            return self.compare(existing.id, &key.key, &request).await;
+        }
+        let request = submission.draft.parse(&self.terms.policy)?;
+        let (strategy, scorer) = self.pin(&request).await?;
+        let place = self.run.place()?;
         let id = DeliberationId::generate();
         let accepted = Accepted {
             id: id.clone(),
@@ -130,20 +147,14 @@ impl SubmitDeliberation {
             entry: Entry::Accepted(Box::new(accepted)),
         });
         let created = self.run.accept(&id, record, key.clone(), place).await?;
-        let (existing, fingerprint) = match created {
-            Creation::New => {
-                let repeated = false;
-                return Ok(Receipt { id, repeated });
+        match (created, key) {
+            (Creation::Existing(existing), Some(key)) if existing.fingerprint != fingerprint => {
+                self.compare(existing.id, &key.key, &request).await
             }
-            Creation::Existing { id, fingerprint } => (id, fingerprint),
-        };
-        match key {
-            Some(key) if key.fingerprint != fingerprint => {
-                Err(self.conflict(existing, key.key, &request).await?)
-            }
-            _ => Ok(Receipt {
-                id: existing,
-                repeated: true,
+            (Creation::Existing(existing), _) => Ok(Receipt::repeated(existing.id)),
+            (Creation::New, _) => Ok(Receipt {
+                id,
+                repeated: false,
             }),
         }
     }
@@ -163,20 +174,24 @@ impl SubmitDeliberation {
         }
     }
 
-    /// Says what differs from the request that the key already stands for.
-    async fn conflict(
+    /// Compares with the request that the key already stands for: what one of them says and the
+    /// other leaves to the host's defaults is no difference.
+    async fn compare(
         &self,
         id: DeliberationId,
-        key: String,
+        key: &str,
         request: &DeliberationRequest,
-    ) -> Result<Error, Error> {
+    ) -> Result<Receipt, Error> {
         let records = self.journal.read(&id, Seq::START).await?;
         let differences = match records.first().map(|record| &record.entry) {
             Some(Entry::Accepted(accepted)) => accepted.request.differences(request),
             _ => Vec::new(),
         };
-        Ok(Error::Conflict {
-            key,
+        if differences.is_empty() {
+            return Ok(Receipt::repeated(id));
+        }
+        Err(Error::Conflict {
+            key: key.to_owned(),
             id,
             differences,
         })

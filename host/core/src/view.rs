@@ -41,22 +41,33 @@ impl View {
             return None;
         };
         let last = records.last()?;
-        let tally = Tally::of(records.iter().map(|record| &record.entry));
-        let (state, spent) = match &last.entry {
-            Entry::Finished { verdict, spent } => {
-                let state = match verdict.clone() {
-                    Verdict::Completed(outcome) => State::Completed(outcome),
-                    Verdict::Failed(cause) => State::Failed(cause),
-                    Verdict::Cancelled(reason) => State::Cancelled(reason),
-                };
-                (state, *spent)
-            }
-            _ => (State::Running, tally.spent()),
+        Self::ended(accepted, last).or_else(|| {
+            let tally = Tally::of(records.iter().map(|record| &record.entry));
+            Some(Self {
+                accepted: Accepted::clone(accepted),
+                state: State::Running,
+                spent: tally.spent(),
+                last: last.seq,
+                last_at_ms: last.at_ms,
+            })
+        })
+    }
+
+    /// The finished deliberation, which its first and its last entry tell of; `None` when `last` is
+    /// not its end.
+    #[must_use]
+    pub fn ended(accepted: &Accepted, last: &Record) -> Option<Self> {
+        let Entry::Finished { verdict, spent } = &last.entry else {
+            return None;
         };
         Some(Self {
-            accepted: Accepted::clone(accepted),
-            state,
-            spent,
+            accepted: accepted.clone(),
+            state: match verdict.clone() {
+                Verdict::Completed(outcome) => State::Completed(outcome),
+                Verdict::Failed(cause) => State::Failed(cause),
+                Verdict::Cancelled(reason) => State::Cancelled(reason),
+            },
+            spent: *spent,
             last: last.seq,
             last_at_ms: last.at_ms,
         })

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use conclave_core::plugin::PluginChoice;
 
 use crate::config::{Environment, Flag, Sources};
 
@@ -151,21 +152,13 @@ pub struct DemoArgs {
     /// The model to ask for.
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
-    /// The model server to start [default: conclave-local-model beside this binary, or in PATH].
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "CONCLAVE_LOCAL_MODEL",
-        conflicts_with = "endpoint"
-    )]
+    /// The model server to start [default: $CONCLAVE_LOCAL_MODEL, else conclave-local-model beside
+    /// this binary, or in PATH].
+    #[arg(long, value_name = "PATH", conflicts_with = "endpoint")]
     pub local_model: Option<PathBuf>,
-    /// The model's GGUF file [default: what host/local-model/fetch-model.sh fetches].
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "CONCLAVE_WEIGHTS",
-        conflicts_with = "endpoint"
-    )]
+    /// The model's GGUF file [default: $CONCLAVE_WEIGHTS, else what host/local-model/fetch-model.sh
+    /// fetches].
+    #[arg(long, value_name = "PATH", conflicts_with = "endpoint")]
     pub weights: Option<PathBuf>,
     /// Print the finished deliberation as one JSON object.
     #[arg(long)]
@@ -205,12 +198,12 @@ pub struct RunArgs {
     /// How many agents deliberate.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub agents: u32,
-    /// The strategy, NAME or NAME@VERSION [default: the host's].
+    /// The strategy, NAME, NAME@VERSION or NAME@sha256:DIGEST [default: the host's].
     #[arg(long, value_name = "NAME")]
-    pub strategy: Option<String>,
-    /// The scorer, NAME or NAME@VERSION [default: the host's].
+    pub strategy: Option<PluginChoice>,
+    /// The scorer, NAME, NAME@VERSION or NAME@sha256:DIGEST [default: the host's].
     #[arg(long, value_name = "NAME")]
-    pub scorer: Option<String>,
+    pub scorer: Option<PluginChoice>,
     /// The model of all agents [default: the host's].
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,

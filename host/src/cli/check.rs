@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use conclave_core::plugin::{Kind, Plugins as _};
+use conclave_core::plugin::Plugins as _;
 use serde_json::{Value, json};
 
 use super::Exit;
@@ -117,20 +117,8 @@ async fn plugins(config: &Config, findings: &mut Findings) -> anyhow::Result<()>
         let mend = "mend or remove the file, or set `plugins.dir` to another directory";
         findings.problems.push(format!("{error:#}; {mend}"));
     }
-    let policy = config.terms().policy;
-    for (kind, key, choice) in [
-        (
-            Kind::Strategy,
-            "plugins.strategy_default",
-            &policy.strategy_default,
-        ),
-        (
-            Kind::Scorer,
-            "plugins.scorer_default",
-            &policy.scorer_default,
-        ),
-    ] {
-        if let Err(error) = store.resolve(kind, choice).await {
+    for (kind, key, choice) in config.default_plugins() {
+        if let Err(error) = store.resolve(kind, &choice).await {
             findings.problems.push(format!("`{key}`: {error}"));
         }
     }

@@ -1,5 +1,7 @@
 //! `run`, `get`, `watch` and `cancel`: the client commands.
 
+use conclave_core::plugin::PluginChoice;
+
 use super::args::{CancelArgs, GetArgs, RunArgs, WatchArgs};
 use super::client::Client;
 use super::failure::Usage;
@@ -97,8 +99,8 @@ fn request(args: &RunArgs) -> Result<pb::CreateDeliberationRequest, Usage> {
     let deliberation = pb::Deliberation {
         task: Some(task),
         endpoint: args.endpoint.clone().unwrap_or_default(),
-        strategy: selection(args.strategy.as_deref(), strategy_params),
-        scorer: selection(args.scorer.as_deref(), scorer_params),
+        strategy: selection(args.strategy.as_ref(), strategy_params),
+        scorer: selection(args.scorer.as_ref(), scorer_params),
         timeout: args.timeout.map(|seconds| prost_types::Duration {
             seconds: i64::from(seconds),
             nanos: 0,
@@ -113,19 +115,20 @@ fn request(args: &RunArgs) -> Result<pb::CreateDeliberationRequest, Usage> {
     })
 }
 
-/// `NAME` or `NAME@VERSION` with params; absent when neither was typed.
-fn selection(typed: Option<&str>, params_json: String) -> Option<pb::PluginSelection> {
+/// A plugin with its params; absent when neither was typed.
+fn selection(typed: Option<&PluginChoice>, params_json: String) -> Option<pb::PluginSelection> {
     if typed.is_none() && params_json.is_empty() {
         return None;
     }
-    let (name, version) = typed.map_or(("", ""), |typed| {
-        typed.split_once('@').unwrap_or((typed, ""))
-    });
+    let typed = typed.cloned().unwrap_or_else(|| PluginChoice::named(""));
     Some(pb::PluginSelection {
-        name: name.to_owned(),
-        version: version.to_owned(),
+        name: typed.name,
+        version: typed.version.unwrap_or_default(),
+        digest: typed
+            .digest
+            .map(|digest| digest.to_string())
+            .unwrap_or_default(),
         params_json,
-        ..pb::PluginSelection::default()
     })
 }
 

@@ -80,10 +80,10 @@ impl Watching<'_> {
             let lost = match self.client.watch(&uid, self.story.after).await {
                 Err(refused) => refused,
                 Ok(mut stream) => loop {
+                    away = None;
                     tokio::select! {
                         event = stream.message() => match event {
                             Ok(Some(event)) => {
-                                away = None;
                                 self.take(&event)?;
                                 if self.story.is_finished() {
                                     return Ok(Ended::Finished);

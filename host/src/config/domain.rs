@@ -6,7 +6,7 @@ use std::time::Duration;
 use conclave_core::endpoint::{AllowedOrigins, Endpoint};
 use conclave_core::ids::ModelName;
 use conclave_core::limits::Limits;
-use conclave_core::plugin::PluginChoice;
+use conclave_core::plugin::{Kind, PluginChoice};
 use conclave_core::request::Policy;
 use conclave_core::session::Retry;
 use conclave_core::submit::Terms;
@@ -39,8 +39,27 @@ impl Config {
                 open_generations_max: limits.open_generations_max,
                 entries_max: limits.entries_max,
                 emit_bytes_max: limits.emit_bytes_max,
+                journal_bytes_max: limits.journal_bytes_max,
             },
         }
+    }
+
+    /// The plugins of requests that name none, with the settings that name them.
+    #[must_use]
+    pub fn default_plugins(&self) -> [(Kind, &'static str, PluginChoice); 2] {
+        let policy = self.terms().policy;
+        [
+            (
+                Kind::Strategy,
+                "plugins.strategy_default",
+                policy.strategy_default,
+            ),
+            (
+                Kind::Scorer,
+                "plugins.scorer_default",
+                policy.scorer_default,
+            ),
+        ]
     }
 
     /// Whether any generation could be sent anywhere.
@@ -121,13 +140,7 @@ impl Config {
     }
 }
 
-/// `NAME` or `NAME@VERSION`.
+/// `NAME`, `NAME@VERSION` or `NAME@sha256:DIGEST`; another text names no plugin that there is.
 fn choice(text: &str) -> PluginChoice {
-    match text.trim().split_once('@') {
-        Some((name, version)) => PluginChoice {
-            version: Some(version.to_owned()),
-            ..PluginChoice::named(name)
-        },
-        None => PluginChoice::named(text.trim()),
-    }
+    text.parse().unwrap_or_else(|_| PluginChoice::named(text))
 }

@@ -18,6 +18,9 @@ pub(super) struct Translated {
     pub(super) text: String,
 }
 
+/// The port that gRPC listened on, on all interfaces.
+pub(super) const GRPC_PORT: &str = "GRPC_PORT";
+
 /// Parts that this build does not have yet.
 const NOT_USED_YET: [&str; 4] = [
     "RAY_ADDRESS",
@@ -30,19 +33,15 @@ const NOT_USED_YET: [&str; 4] = [
 pub(super) fn read(environment: &Environment) -> Legacy {
     let mut legacy = Legacy::default();
     let outdone = |key: &str| environment.get(&keys::variable(key)).is_some();
-    if let Some(port) = environment.get("GRPC_PORT") {
+    if let Some(port) = environment.get(GRPC_PORT) {
         let (key, own) = ("server.grpc_addr", keys::variable("server.grpc_addr"));
         if outdone(key) {
             legacy
                 .notices
                 .push(format!("GRPC_PORT is not used: {own} is set too"));
         } else {
-            legacy.notices.push(format!(
-                "GRPC_PORT makes gRPC listen on all interfaces (0.0.0.0:{port}), as it did before; \
-                 set {own} to choose the interface"
-            ));
             legacy.values.push(Translated {
-                variable: "GRPC_PORT",
+                variable: GRPC_PORT,
                 key,
                 text: format!("0.0.0.0:{port}"),
             });

@@ -91,6 +91,15 @@ pub fn load(sources: &Sources) -> Result<Loaded, Error> {
         return Err(Error::Invalid(problems));
     }
     let mut notices = legacy.notices;
+    let grpc_addr = origins.get("server.grpc_addr");
+    if matches!(grpc_addr, Some(Origin::Variable(name)) if name == legacy::GRPC_PORT) {
+        notices.push(format!(
+            "GRPC_PORT makes gRPC listen on all interfaces ({}), as it did before; set {} to choose \
+             the interface",
+            config.server.grpc_addr,
+            keys::variable("server.grpc_addr"),
+        ));
+    }
     if !config.has_model_server() {
         notices.push(
             "no model server is configured, so every request will be refused; set \

@@ -155,6 +155,11 @@ fn limits(config: &Config, rules: &mut Rules<'_>) {
     rules.range("limits.entries_max", limits.entries_max, 16..=10_000_000);
     rules.range("limits.emit_bytes_max", limits.emit_bytes_max, 0..=16 << 20);
     rules.range(
+        "limits.journal_bytes_max",
+        limits.journal_bytes_max,
+        1 << 20..=1 << 30,
+    );
+    rules.range(
         "limits.timeout_max_seconds",
         limits.timeout_max_seconds,
         1..=YEAR_SECONDS,

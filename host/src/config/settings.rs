@@ -46,7 +46,7 @@ pub struct Server {
     /// The journal and the plugins that deliberations are pinned to; relative to the working directory.
     pub data_dir: PathBuf,
     /// How long running deliberations may go on after a signal to stop. Kubernetes kills after 30 s:
-    /// this leaves five of them to pause the rest.
+    /// this leaves ten of them to pause the rest.
     pub shutdown_grace_seconds: u64,
 }
 
@@ -56,7 +56,7 @@ impl Default for Server {
             grpc_addr: SocketAddr::from(([127, 0, 0, 1], 50056)),
             http_addr: SocketAddr::from(([127, 0, 0, 1], 9056)),
             data_dir: PathBuf::from("conclave-data"),
-            shutdown_grace_seconds: 25,
+            shutdown_grace_seconds: 20,
         }
     }
 }
@@ -165,6 +165,8 @@ pub struct Limits {
     pub entries_max: u32,
     /// Bytes of one payload that a plugin emits.
     pub emit_bytes_max: u32,
+    /// Bytes that the plugins of a deliberation may put into its journal.
+    pub journal_bytes_max: u32,
     /// The timeout of requests that name none.
     pub timeout_default_seconds: u64,
     /// The longest timeout that a request may name.
@@ -185,6 +187,7 @@ impl Default for Limits {
             open_generations_max: session.open_generations_max,
             entries_max: session.entries_max,
             emit_bytes_max: session.emit_bytes_max,
+            journal_bytes_max: session.journal_bytes_max,
             timeout_default_seconds: 300,
             timeout_max_seconds: 1_800,
             retries_default: 3,
@@ -241,6 +244,8 @@ pub struct Log {
     pub level: Level,
     /// In which form.
     pub format: Format,
+    /// Whether what plugins write is logged. It may hold prompts and answers.
+    pub plugins: bool,
 }
 
 /// The form of log lines.

@@ -252,9 +252,17 @@ fn names_of_existing_deployments_keep_working() {
     );
     assert_eq!(String::from(loaded.config.log.level), "WARNING");
     insta::assert_snapshot!(loaded.notices.join("\n"), @r"
-    GRPC_PORT makes gRPC listen on all interfaces (0.0.0.0:50070), as it did before; set CONCLAVE_SERVER_GRPC_ADDR to choose the interface
     NATS_URL is accepted, but not used yet: generations run on OpenAI-compatible endpoints, and nothing is published to NATS
+    GRPC_PORT makes gRPC listen on all interfaces (0.0.0.0:50070), as it did before; set CONCLAVE_SERVER_GRPC_ADDR to choose the interface
     ");
+    let mut outdone = sources;
+    outdone.flags.push(Flag {
+        name: "--grpc-addr",
+        key: "server.grpc_addr".to_owned(),
+        text: "127.0.0.1:1".to_owned(),
+    });
+    let loaded = load(&outdone).unwrap();
+    assert!(!loaded.notices.join("").contains("GRPC_PORT"));
     let own = [
         ("GRPC_PORT", "50070"),
         ("CONCLAVE_SERVER_GRPC_ADDR", "127.0.0.1:1"),

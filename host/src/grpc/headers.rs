@@ -67,26 +67,17 @@ pub(super) fn check_key(field: &str, text: &str) -> Result<String, Refusal> {
 
 /// Takes `name`, `name@version` or `name@sha256:digest`.
 pub(super) fn plugin_choice(field: &str, text: &str) -> Result<PluginChoice, Refusal> {
-    let Some((name, which)) = text.split_once('@') else {
-        return Ok(PluginChoice::named(text));
-    };
-    let mut choice = PluginChoice::named(name);
-    if which.starts_with("sha256:") {
-        choice.digest = Some(digest(field, which)?);
-    } else {
-        choice.version = Some(which.to_owned());
-    }
-    Ok(choice)
+    text.parse().map_err(|_| no_digest(field))
 }
 
 /// Takes 64 hexadecimal digits.
 pub(super) fn digest(field: &str, text: &str) -> Result<Digest, Refusal> {
-    text.parse().map_err(|_| {
-        Refusal::field(
-            field,
-            format!("{field} must be a sha256 digest: 64 hexadecimal digits"),
-        )
-    })
+    text.parse().map_err(|_| no_digest(field))
+}
+
+fn no_digest(field: &str) -> Refusal {
+    let message = format!("{field} must be a sha256 digest: 64 hexadecimal digits");
+    Refusal::field(field, message)
 }
 
 /// Whether a text is a W3C `traceparent` (Trace Context, section 3.2).

@@ -78,6 +78,10 @@ pub(super) fn status(refusal: &Refusal, api: Api) -> Status {
                 .with("deliberation_id", id)
                 .retried_after(RETRY_SOON)
         }
+        Refusal::Follow(error @ follow::Error::BeyondEnd { .. }) => {
+            Fault::new(Code::OutOfRange, "AFTER_SEQUENCE_BEYOND_END", error)
+                .violating("after_sequence", &error.to_string())
+        }
         Refusal::NotReady => {
             let message = "the host is starting or stopping and accepts nothing";
             Fault::new(Code::Unavailable, "HOST_NOT_READY", &message).retried_after(RETRY_SOON)
@@ -181,6 +185,10 @@ fn of_journal(error: &journal::Error) -> Fault {
         journal::Error::Corrupt { id, .. } => {
             tracing::error!(%id, error = error as &dyn std::error::Error, "a journal is damaged");
             Fault::new(Code::DataLoss, "JOURNAL_CORRUPT", error).with("deliberation_id", id)
+        }
+        journal::Error::Unsupported { id, .. } => {
+            Fault::new(Code::FailedPrecondition, "JOURNAL_OF_LATER_BUILD", error)
+                .with("deliberation_id", id)
         }
         journal::Error::Fenced { .. } | journal::Error::Unavailable(_) => {
             tracing::warn!(

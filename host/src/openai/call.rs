@@ -239,7 +239,7 @@ impl<'a> Call<'a> {
             status: response.status().as_u16(),
             retry_after: retry_after::read(response.headers()),
             location: location.and_then(|location| location.to_str().ok()),
-            with_key: self.server.authorization.is_some(),
+            authorization: self.server.authorization.as_ref(),
             body: &body,
         };
         refusal.into_error(self.request)
@@ -278,7 +278,7 @@ impl<'a> Call<'a> {
     fn faulty(&self, fault: &Fault, data: &[u8]) -> Error {
         match fault {
             Fault::IsError => {
-                refusal::in_stream(data, self.server.authorization.is_some(), self.request)
+                refusal::in_stream(data, self.server.authorization.as_ref(), self.request)
             }
             Fault::Invalid { line, column } => self.protocol(format!(
                 "its JSON is invalid at line {line} column {column}"

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use conclave_core::inference::{Error, Request};
+use reqwest::header::HeaderValue;
 use serde_json::Value;
 
 /// How much of a server's message is kept, in characters.
@@ -15,8 +16,8 @@ pub(super) struct Refusal<'a> {
     pub(super) retry_after: Option<Duration>,
     /// Where a redirect leads.
     pub(super) location: Option<&'a str>,
-    /// Whether a key was sent.
-    pub(super) with_key: bool,
+    /// The header with the API key, if one was sent.
+    pub(super) authorization: Option<&'a HeaderValue>,
     /// What the body says.
     pub(super) body: &'a [u8],
 }
@@ -32,7 +33,7 @@ struct Failed {
 impl Refusal<'_> {
     /// What the refusal means for this request.
     pub(super) fn into_error(self, request: &Request) -> Error {
-        let message = message(self.body, request);
+        let message = self.without_key(&message(self.body, request));
         let endpoint = request.endpoint.clone();
         let status = self.status;
         match status {
@@ -56,7 +57,7 @@ impl Refusal<'_> {
                 status,
                 message: format!(
                     "it redirects to {}, and redirects are not followed: configure the final address",
-                    bounded(self.location.unwrap_or("nowhere"))
+                    self.without_key(&bounded(self.location.unwrap_or("nowhere")))
                 ),
             },
             401 | 403 => Error::Rejected {
@@ -76,9 +77,18 @@ impl Refusal<'_> {
         }
     }
 
+    /// A server may quote the key that it refuses; the text goes to clients.
+    fn without_key(&self, text: &str) -> String {
+        let header = self.authorization.and_then(|header| header.to_str().ok());
+        match header.and_then(|header| header.strip_prefix("Bearer ")) {
+            Some(key) => text.replace(key, "[API key]"),
+            None => text.to_owned(),
+        }
+    }
+
     fn key_hint(&self, request: &Request) -> String {
         let origin = request.endpoint.origin().ascii_serialization();
-        if self.with_key {
+        if self.authorization.is_some() {
             format!("check the API key that is configured for {origin}")
         } else {
             format!("no API key is configured for {origin}")
@@ -87,7 +97,11 @@ impl Refusal<'_> {
 }
 
 /// The error in a stream that began with status 200, or in a body of that status.
-pub(super) fn in_stream(data: &[u8], with_key: bool, request: &Request) -> Error {
+pub(super) fn in_stream(
+    data: &[u8],
+    authorization: Option<&HeaderValue>,
+    request: &Request,
+) -> Error {
     let value: Value = serde_json::from_slice(data).unwrap_or_default();
     let code = value.pointer("/error/code").or_else(|| value.get("code"));
     let code = code.and_then(|code| match code {
@@ -103,7 +117,7 @@ pub(super) fn in_stream(data: &[u8], with_key: bool, request: &Request) -> Error
             .unwrap_or(500),
         retry_after: None,
         location: None,
-        with_key,
+        authorization,
         body: data,
     };
     refusal.into_error(request)
@@ -174,10 +188,25 @@ mod tests {
             status,
             retry_after: Some(Duration::from_secs(7)),
             location: Some("http://elsewhere/"),
-            with_key: false,
+            authorization: None,
             body: body.as_bytes(),
         };
         refusal.into_error(&request())
+    }
+
+    #[test]
+    fn the_api_key_is_not_quoted() {
+        let header = HeaderValue::from_static("Bearer sk-secret");
+        let refusal = Refusal {
+            status: 401,
+            retry_after: None,
+            location: None,
+            authorization: Some(&header),
+            body: br#"{"error":"Incorrect API key provided: sk-secret."}"#,
+        };
+        let text = refusal.into_error(&request()).to_string();
+        assert!(text.contains("provided: [API key]. (check the"), "{text}");
+        assert!(!text.contains("sk-secret"), "{text}");
     }
 
     #[test]
@@ -256,7 +285,7 @@ mod tests {
 
     #[test]
     fn an_error_in_a_stream_has_its_own_code_or_is_the_engines_failure() {
-        let error = |data: &str| in_stream(data.as_bytes(), true, &request());
+        let error = |data: &str| in_stream(data.as_bytes(), None, &request());
         let rejected = error(r#"{"error":{"message":"too long","code":400}}"#);
         assert!(
             matches!(rejected, Error::Rejected { status: 400, .. }),

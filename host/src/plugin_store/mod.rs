@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use conclave_core::ids::Digest;
 use conclave_core::plugin::{self, Kind, Plugin, PluginChoice, Plugins};
 
-use crate::wasm::{Components, Engine, Refusal};
+use crate::wasm::{Components, Engine, NoBytes, Refusal};
 
 use self::catalogue::Catalogue;
 pub use self::catalogue::{Ambiguous, Listed, Origin};
@@ -126,14 +126,6 @@ impl PluginStore {
         Ok(plugin)
     }
 
-    /// The bytes of a component, listed or pinned.
-    ///
-    /// # Errors
-    /// When it is missing, damaged or cannot be read.
-    pub fn get(&self, digest: &Digest) -> Result<Vec<u8>, FileError> {
-        self.files.get(digest)
-    }
-
     /// Removes every component that neither has a name nor is pinned by an unfinished session, and
     /// returns the digests of what was removed.
     ///
@@ -174,8 +166,11 @@ impl Plugins for PluginStore {
 }
 
 impl Components for PluginStore {
-    fn bytes(&self, digest: &Digest) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
-        Ok(self.files.get(digest)?)
+    fn bytes(&self, digest: &Digest) -> Result<Vec<u8>, NoBytes> {
+        self.files.get(digest).map_err(|error| match error {
+            FileError::Io { .. } => NoBytes::Unreadable(error.into()),
+            FileError::Missing { .. } | FileError::Damaged { .. } => NoBytes::Gone(error.into()),
+        })
     }
 }
 

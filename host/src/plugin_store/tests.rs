@@ -31,7 +31,7 @@ async fn the_plugins_in_the_box_are_named_and_kept() {
             .await
             .unwrap();
         assert_eq!(plugin.reference.name, name);
-        assert!(store.get(&plugin.reference.digest).is_ok());
+        assert!(store.bytes(&plugin.reference.digest).is_ok());
     }
     assert_eq!(store.list().len(), 4);
     let near = store

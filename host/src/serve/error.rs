@@ -32,6 +32,14 @@ pub enum Error {
     /// Plugins cannot be loaded.
     #[error("cannot load the plugins")]
     Plugins(#[from] plugin_store::Error),
+    /// A default plugin is not there.
+    #[error("`{key}` names a plugin that is not loaded")]
+    DefaultPlugin {
+        /// The setting.
+        key: &'static str,
+        /// What is there instead.
+        source: conclave_core::plugin::Error,
+    },
     /// The adapter of model servers cannot be made.
     #[error("cannot call model servers")]
     Inference(#[from] openai::InvalidSettings),

@@ -101,7 +101,7 @@ impl Batch {
         self.body.extend_from_slice(HEAD);
         serde_json::to_writer(&mut self.body, record)
             .expect("records have text keys and finite numbers");
-        let checksum = checksum(&self.id, place, &self.body[start + HEAD.len()..]);
+        let checksum = checksum(VERSION, &self.id, place, &self.body[start + HEAD.len()..]);
         write!(&mut self.body[start..][CHECKSUM], "{checksum:08x}")
             .expect("eight digits have room for 32 bits");
         self.body.push(b'\n');
@@ -141,9 +141,8 @@ pub(super) fn decode(
     for seq in (places.start().0..=last.0).map(Seq) {
         let line = lines.next();
         if seq > after {
-            let record = line.ok_or("it is missing".to_owned());
-            let record = record.and_then(|line| decode_line(id, seq, line));
-            records.push(record.map_err(|reason| corrupt(id, seq, reason))?);
+            let line = line.ok_or_else(|| corrupt(id, seq, "it is missing".to_owned()))?;
+            records.push(decode_line(id, seq, line)?);
         }
     }
     match lines.next() {
@@ -156,38 +155,45 @@ pub(super) fn decode(
     }
 }
 
-fn decode_line(id: &DeliberationId, seq: Seq, line: &[u8]) -> Result<Record, String> {
-    let line = line.strip_suffix(b"\n").ok_or("its end is missing")?;
+fn decode_line(id: &DeliberationId, seq: Seq, line: &[u8]) -> Result<Record, Error> {
+    let damaged = |reason: String| corrupt(id, seq, reason);
+    let unsupported = |reason: String| Error::Unsupported {
+        id: id.clone(),
+        seq,
+        reason,
+    };
+    let line = line.strip_suffix(b"\n");
+    let line = line.ok_or_else(|| damaged("its end is missing".to_owned()))?;
     let mut parts = line.splitn(3, |byte| *byte == b' ');
     let (Some(version), Some(stored), Some(json)) = (parts.next(), parts.next(), parts.next())
     else {
-        return Err("it has no head".to_owned());
+        return Err(damaged("it has no head".to_owned()));
     };
-    if version != VERSION {
-        let version = String::from_utf8_lossy(version);
-        return Err(format!(
-            "its format version is `{version}`, this build knows 1"
-        ));
-    }
-    let computed = format!("{:08x}", checksum(id, seq, json));
+    let computed = format!("{:08x}", checksum(version, id, seq, json));
     if stored != computed.as_bytes() {
         let stored = String::from_utf8_lossy(stored);
-        return Err(format!(
+        return Err(damaged(format!(
             "its checksum is {computed}, it was written with {stored}"
-        ));
+        )));
+    }
+    // From here on it is as it was written.
+    if version != VERSION {
+        let version = String::from_utf8_lossy(version);
+        let reason = format!("its format version is `{version}`, this build knows 1");
+        return Err(unsupported(reason));
     }
     let record: Record = serde_json::from_slice(json)
-        .map_err(|error| format!("its checksum holds, but it does not parse: {error}"))?;
+        .map_err(|error| unsupported(format!("it does not parse: {error}")))?;
     if record.seq != seq {
-        return Err(format!("it says that it is entry {}", record.seq));
+        return Err(damaged(format!("it says that it is entry {}", record.seq)));
     }
     Ok(record)
 }
 
 /// The CRC-32 of a record's JSON and of where it belongs, so that a record in the wrong place shows.
-fn checksum(id: &DeliberationId, seq: Seq, json: &[u8]) -> u32 {
+fn checksum(version: &[u8], id: &DeliberationId, seq: Seq, json: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(VERSION);
+    hasher.update(version);
     hasher.update(id.as_str().as_bytes());
     hasher.update(&seq.0.to_le_bytes());
     hasher.update(json);
@@ -254,6 +260,30 @@ mod tests {
     }
 
     #[test]
+    fn a_sound_record_of_a_later_build_is_not_damaged() {
+        let id = DeliberationId::new("deliberation-1");
+        let later = |version: &str, json: &str| {
+            let checksum = checksum(version.as_bytes(), &id, Seq(1), json.as_bytes());
+            let body = format!("{version} {checksum:08x} {json}\n");
+            decoded(&id, body.as_bytes(), Seq(1)).unwrap_err()
+        };
+        for (version, json, reason) in [
+            ("2", "{}", "its format version is `2`, this build knows 1"),
+            (
+                "1",
+                r#"{"seq":1,"at_ms":0,"entry":"later"}"#,
+                "it does not parse",
+            ),
+        ] {
+            let error = later(version, json);
+            assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+            let start =
+                format!("entry 1 of `deliberation-1` was written by a later build: {reason}");
+            assert!(error.to_string().starts_with(&start), "{error}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_with_a_record_is_told() {
         let id = DeliberationId::new("deliberation-1");
         let record = &every_entry(&id)[0];
@@ -263,10 +293,6 @@ mod tests {
             change(&mut body);
             decoded(&id, &body, Seq(1)).unwrap_err().to_string()
         };
-        assert_eq!(
-            reason(&|body| body[0] = b'2'),
-            "entry 1 of `deliberation-1` is damaged: its format version is `2`, this build knows 1"
-        );
         assert_eq!(
             reason(&Vec::clear),
             "entry 1 of `deliberation-1` is damaged: it is missing"

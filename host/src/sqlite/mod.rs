@@ -7,6 +7,7 @@
 mod checkpoint;
 mod codec;
 mod files;
+mod keys;
 mod reader;
 mod schema;
 mod transaction;
@@ -22,7 +23,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use conclave_core::entry::Record;
 use conclave_core::ids::{DeliberationId, Seq};
-use conclave_core::journal::{Creation, Error, IdempotencyKey, Journal, Statistics, Totals};
+use conclave_core::journal::{
+    Creation, Error, Existing, IdempotencyKey, Journal, Statistics, Totals,
+};
 
 use crate::sqlite::codec::Batch;
 use crate::sqlite::reader::Readers;
@@ -128,8 +131,12 @@ impl Journal for SqliteJournal {
         };
         Ok(match self.writer.write(write).await? {
             Done::Written => Creation::New,
-            Done::KeyUsed { id, fingerprint } => Creation::Existing { id, fingerprint },
+            Done::KeyUsed(existing) => Creation::Existing(existing),
         })
+    }
+
+    async fn find(&self, key: &IdempotencyKey) -> Result<Option<Existing>, Error> {
+        self.readers.existing(key.clone()).await
     }
 
     async fn append(

@@ -5,21 +5,24 @@ use std::sync::{Arc, Mutex};
 
 use conclave_core::entry::Record;
 use conclave_core::ids::{DeliberationId, Seq};
-use conclave_core::journal::{Error, Totals};
-use rusqlite::{Connection, OptionalExtension as _};
+use conclave_core::journal::{Error, Existing, IdempotencyKey, Totals};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, params};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use crate::sqlite::{codec, schema, storage_error, unavailable};
+use crate::sqlite::{codec, keys, schema, storage_error, unavailable};
 
 /// Reads that run at once. Each takes a thread and 2 MiB of cache; they are short, and more than the
 /// machine has cores for would only wait for each other.
 const READERS_MAX: usize = 4;
 
-const FIND: &str = "SELECT place, last_seq FROM deliberations WHERE id = ?1";
+// One statement, and so one transaction: what is appended meanwhile is not seen in part. The
+// deliberation's row comes without a batch when there is none behind.
 const BATCHES: &str = "
-    SELECT first_seq, last_seq, body FROM batches
-    WHERE deliberation = ?1 AND last_seq > ?2 ORDER BY last_seq";
+    SELECT deliberations.last_seq, first_seq, batches.last_seq, body FROM deliberations
+    LEFT JOIN batches ON deliberation = place AND batches.last_seq > ?2
+    WHERE id = ?1 ORDER BY batches.last_seq";
 const UNFINISHED: &str = "SELECT id FROM deliberations WHERE state = 0 ORDER BY place";
 const TOTALS: &str = "SELECT accepted, completed, failed, cancelled, duration_ms_sum FROM totals";
 
@@ -48,6 +51,12 @@ impl Readers {
         after: Seq,
     ) -> Result<Vec<Record>, Error> {
         self.run(move |connection| records(connection, &id, after))
+            .await
+    }
+
+    /// What a key stands for.
+    pub(super) async fn existing(&self, key: IdempotencyKey) -> Result<Option<Existing>, Error> {
+        self.run(move |connection| keys::find(connection, &key).map_err(unavailable))
             .await
     }
 
@@ -130,32 +139,32 @@ fn read_records(
     after: Seq,
     records: &mut Vec<Record>,
 ) -> Result<(), Failure> {
-    // One transaction: what is appended meanwhile is seen by neither statement.
-    let transaction = connection.transaction()?;
-    let mut find = transaction.prepare_cached(FIND)?;
-    let found = find.query_row([id.as_str()], |row| Ok((row.get(0)?, row.get(1)?)));
-    let found: Option<(i64, i64)> = found.optional()?;
-    let (place, end) = found.ok_or_else(|| Error::NotFound(id.clone()))?;
-    let end = Seq(end.cast_unsigned());
-    if after >= end {
-        return Ok(());
-    }
-    let mut batches = transaction.prepare_cached(BATCHES)?;
-    let mut rows = batches.query([place, after.0.cast_signed()])?;
+    let mut batches = connection.prepare_cached(BATCHES)?;
+    let mut rows = batches.query(params![id.as_str(), after.0.cast_signed()])?;
+    let mut end = None;
     let mut last = after;
     while let Some(row) = rows.next()? {
         let place = |column| row.get(column).map(|place: i64| Seq(place.cast_unsigned()));
-        let (first, row_last) = (place(0)?, place(1)?);
+        let row_end = place(0)?;
+        end = Some(row_end);
+        if after >= row_end {
+            return Ok(());
+        }
+        if row.get_ref(1)? == ValueRef::Null {
+            break;
+        }
+        let (first, row_last) = (place(1)?, place(2)?);
         // `after` may stand within the first batch.
         let follows = first == last.next() || (last == after && first <= after);
         if !follows {
             let reason = format!("it is missing; entry {first} comes next");
             return Err(codec::corrupt(id, last.next(), reason).into());
         }
-        let body = row.get_ref(2)?.as_bytes().map_err(rusqlite::Error::from)?;
+        let body = row.get_ref(3)?.as_bytes().map_err(rusqlite::Error::from)?;
         codec::decode(id, first..=row_last, body, after, records)?;
         last = row_last;
     }
+    let end = end.ok_or_else(|| Error::NotFound(id.clone()))?;
     if last != end {
         let reason = format!("it is missing; {end} were written");
         return Err(codec::corrupt(id, last.next(), reason).into());

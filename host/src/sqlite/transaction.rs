@@ -1,11 +1,11 @@
 //! What one transaction of the writer does: the writes of a group, each applied or refused.
 
-use conclave_core::ids::{DeliberationId, Digest, Seq};
-use conclave_core::journal::{Error, IdempotencyKey, Totals};
-use rusqlite::types::Type;
+use conclave_core::ids::Seq;
+use conclave_core::journal::{Error, Existing, IdempotencyKey, Totals};
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
 
 use crate::sqlite::codec::{Batch, End, State};
+use crate::sqlite::keys;
 
 /// Something to be written.
 #[derive(Debug)]
@@ -28,10 +28,7 @@ pub(super) enum Done {
     /// It is in the transaction.
     Written,
     /// Its key was used before, and nothing was written.
-    KeyUsed {
-        id: DeliberationId,
-        fingerprint: Digest,
-    },
+    KeyUsed(Existing),
 }
 
 /// Why a write is not in the transaction.
@@ -49,11 +46,6 @@ impl From<rusqlite::Error> for Failure {
     }
 }
 
-const FIND_KEY: &str = "
-    SELECT id, fingerprint FROM idempotency
-    JOIN deliberations ON place = deliberation WHERE scope = ?1 AND key = ?2";
-const REMEMBER_KEY: &str =
-    "INSERT INTO idempotency (scope, key, fingerprint, deliberation) VALUES (?1, ?2, ?3, ?4)";
 const CREATE: &str = "
     INSERT INTO deliberations (id, last_seq, accepted_at_ms) VALUES (?1, ?2, ?3)
     ON CONFLICT (id) DO NOTHING RETURNING place";
@@ -134,9 +126,9 @@ impl<'c> Group<'c> {
         key: Option<&IdempotencyKey>,
     ) -> Result<Done, Failure> {
         if let Some(key) = key
-            && let Some(used) = self.find(key)?
+            && let Some(existing) = keys::find(self.connection, key)?
         {
-            return Ok(used);
+            return Ok(Done::KeyUsed(existing));
         }
         let mut statement = self.connection.prepare_cached(CREATE)?;
         let row = params![
@@ -149,9 +141,7 @@ impl<'c> Group<'c> {
             return Err(self.refusal(batch));
         };
         if let Some(key) = key {
-            let mut statement = self.connection.prepare_cached(REMEMBER_KEY)?;
-            let fingerprint = key.fingerprint.to_string();
-            statement.execute(params![key.scope, key.key, fingerprint, place])?;
+            keys::remember(self.connection, key, place)?;
         }
         self.insert(place, batch)?;
         self.count = true;
@@ -188,20 +178,6 @@ impl<'c> Group<'c> {
             } += 1;
         }
         Ok(Done::Written)
-    }
-
-    fn find(&self, key: &IdempotencyKey) -> rusqlite::Result<Option<Done>> {
-        let mut statement = self.connection.prepare_cached(FIND_KEY)?;
-        let used = statement.query_row([&key.scope, &key.key], |row| {
-            let fingerprint: String = row.get(1)?;
-            Ok(Done::KeyUsed {
-                id: DeliberationId::new(row.get_ref(0)?.as_str()?),
-                fingerprint: fingerprint.parse().map_err(|error| {
-                    rusqlite::Error::FromSqlConversionFailure(1, Type::Text, Box::new(error))
-                })?,
-            })
-        });
-        used.optional()
     }
 
     fn insert(&mut self, place: i64, batch: &Batch) -> rusqlite::Result<()> {

@@ -53,6 +53,14 @@ impl Meter {
         }
     }
 
+    /// Does not count what `future`, which is polled inside a measured one, takes in its polls.
+    pub(super) fn exclude<F: Future>(self: &Arc<Self>, future: F) -> Excluded<F> {
+        Excluded {
+            meter: Arc::clone(self),
+            future: Box::pin(future),
+        }
+    }
+
     /// Looks at the clock, at a tick of the epoch: whether the instance ran long enough in this poll
     /// to let others run. A replay is free of charge, since a slower machine must not end a good
     /// session.
@@ -99,6 +107,24 @@ impl<F: Future> Future for Measured<F> {
         let began = self.meter.poll_began.load(Ordering::Relaxed);
         let took = thread_cpu_ns().saturating_sub(began);
         self.meter.used.fetch_add(took, Ordering::Relaxed);
+        poll
+    }
+}
+
+/// A future whose polls are not charged to the [`Meter`] that measures its caller.
+pub(super) struct Excluded<F> {
+    meter: Arc<Meter>,
+    future: Pin<Box<F>>,
+}
+
+impl<F: Future> Future for Excluded<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let began = thread_cpu_ns();
+        let poll = self.future.as_mut().poll(context);
+        let took = thread_cpu_ns().saturating_sub(began);
+        self.meter.poll_began.fetch_add(took, Ordering::Relaxed);
         poll
     }
 }

@@ -8,7 +8,7 @@ use conclave_core::session::Guest;
 use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
 use wasmtime::{
-    Cache, CacheConfig, Config, InstanceAllocationStrategy, PoolingAllocationConfig, Store,
+    Cache, CacheConfig, Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, Store,
 };
 
 use super::compiled::Compiled;
@@ -154,26 +154,24 @@ fn options() -> Config {
 fn pool(limits: &PluginLimits, strategies: u32, scorers: u32) -> PoolingAllocationConfig {
     /// Instances that `describe` may have beside those of deliberations.
     const DESCRIBING: u32 = 4;
-    /// Memories and tables that an instance takes at the mean; Python takes two of each.
-    const MEMORIES: u32 = 2;
-    const TABLES: u32 = 2;
-    /// Core instances that an instance takes at the mean.
-    const CORE_INSTANCES: u32 = 8;
-
     let instances = strategies + scorers + DESCRIBING;
     let memory_bytes = usize::try_from(limits.memory_bytes_max).unwrap_or(usize::MAX);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_stacks(instances)
-        .total_core_instances(instances.saturating_mul(CORE_INSTANCES))
-        .total_memories(instances.saturating_mul(MEMORIES))
-        .total_tables(instances.saturating_mul(TABLES))
+        // Each instance may take all that it is allowed: nobody else's start fails for it. What is
+        // not taken is address space.
+        .total_core_instances(instances.saturating_mul(limits.core_instances_max))
+        .total_memories(instances.saturating_mul(limits.memories_max))
+        .total_tables(instances.saturating_mul(limits.tables_max))
         .max_memory_size(memory_bytes)
         .max_memories_per_module(limits.memories_max)
         .max_tables_per_module(limits.tables_max)
         .table_elements(as_usize(limits.table_elements_max))
-        // Pages that a slot keeps when it is freed: the next instance finds them mapped.
-        .linear_memory_keep_resident(64 << 10)
+        // Pages that a slot keeps when it is freed: the next instance finds them mapped. Where the
+        // kernel tells which were written (Linux 6.7), only those are cleared.
+        .pagemap_scan(Enabled::Auto)
+        .linear_memory_keep_resident(1 << 20)
         .table_keep_resident(16 << 10)
         .max_unused_warm_slots(64);
     pool

@@ -16,6 +16,8 @@ use super::wasi;
 
 /// Frames of a trap's backtrace that its message names.
 const FRAMES_MAX: usize = 5;
+/// Characters of a frame's name.
+const NAME_CHARS_MAX: usize = 100;
 /// Characters of a trap's message.
 const MESSAGE_CHARS_MAX: usize = 300;
 
@@ -178,7 +180,11 @@ fn trap_message(error: &wasmtime::Error, cause: &str) -> String {
 
 fn frame_name(frame: &wasmtime::FrameInfo) -> String {
     match frame.func_name() {
-        Some(name) => format!("{:#}", rustc_demangle::demangle(name)),
+        // The component wrote it, and need not keep it short.
+        Some(name) => format!("{:#}", rustc_demangle::demangle(name))
+            .chars()
+            .take(NAME_CHARS_MAX)
+            .collect(),
         None => format!("function {}", frame.func_index()),
     }
 }

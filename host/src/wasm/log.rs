@@ -11,6 +11,8 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 /// A line of standard output or error that is longer is cut into several.
 const LINE_BYTES_MAX: usize = 4 << 10;
+/// What a line costs beside its message: time, level, names.
+const LINE_OVERHEAD_BYTES: u64 = 100;
 /// What a stream takes in one write.
 const WRITE_BYTES_MAX: usize = 64 << 10;
 
@@ -65,13 +67,16 @@ impl Shared {
         if self.guest.as_ref().is_some_and(Guest::replaying) {
             return;
         }
+        if self.full {
+            return;
+        }
         let bytes = u64::try_from(message.len()).unwrap_or(u64::MAX);
+        let bytes = bytes.saturating_add(LINE_OVERHEAD_BYTES);
         if bytes <= self.bytes_left {
             self.bytes_left -= bytes;
             self.event(level, message);
-        } else if !self.full {
+        } else {
             self.full = true;
-            self.bytes_left = 0;
             let max = self.bytes_max;
             self.event(
                 Level::WARN,
@@ -221,19 +226,21 @@ mod tests {
 
     #[test]
     fn what_exceeds_the_limit_is_dropped_and_said_once() {
-        let text = written(12, |log| {
+        let text = written(212, |log| {
             log.write(Level::DEBUG, "first");
             log.write(Level::ERROR, "second");
             log.write(Level::INFO, "third");
-            log.write(Level::INFO, "");
+            for _ in 0..1000 {
+                log.write(Level::INFO, "");
+            }
         });
         let lines: Vec<_> = text.lines().map(str::trim).collect();
         assert_eq!(
-            lines[..3],
+            lines,
             [
                 r#"DEBUG conclave::plugin: first plugin="vote@1.0.0""#,
                 r#"ERROR conclave::plugin: second plugin="vote@1.0.0""#,
-                r#"WARN conclave::plugin: log limit of 12 bytes reached, further lines are dropped plugin="vote@1.0.0""#,
+                r#"WARN conclave::plugin: log limit of 212 bytes reached, further lines are dropped plugin="vote@1.0.0""#,
             ]
         );
         assert!(!text.contains("third"));

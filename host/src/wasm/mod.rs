@@ -24,7 +24,7 @@ mod world;
 pub use check::{Checked, Refusal};
 pub use engine::{Engine, EngineConfig, EngineError};
 pub use limits::PluginLimits;
-pub use runtime::{Components, WasmRuntime};
+pub use runtime::{Components, NoBytes, WasmRuntime};
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! Runs plugins on wasmtime: the adapter behind the port `Runtime`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use conclave_core::ids::Digest;
@@ -14,13 +15,29 @@ use super::component::{Linked, Prepared};
 use super::engine::Engine;
 use super::instance::ended;
 
+/// How long to wait before a component that cannot be read is tried again.
+const READ_RETRY: Duration = Duration::from_millis(500);
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
 /// Has the bytes of components.
 pub trait Components: Send + Sync {
     /// The component with this digest, verified to have it.
     ///
     /// # Errors
-    /// When there is none, or it cannot be read; the text says which and where.
-    fn bytes(&self, digest: &Digest) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>>;
+    /// See [`NoBytes`].
+    fn bytes(&self, digest: &Digest) -> Result<Vec<u8>, NoBytes>;
+}
+
+/// Why a component has no bytes.
+#[derive(Debug, thiserror::Error)]
+pub enum NoBytes {
+    /// It is missing or damaged: an operator must put it back.
+    #[error("the component is not there")]
+    Gone(#[source] Source),
+    /// The disk, or the lack of a file handle, keeps it from being read for now.
+    #[error("the component cannot be read for now")]
+    Unreadable(#[source] Source),
 }
 
 /// Runs each call of a plugin in a fresh instance.
@@ -56,14 +73,27 @@ impl WasmRuntime {
         if let Some(prepared) = self.engine.compiled.get(&digest) {
             return Ok(prepared);
         }
-        let components = Arc::clone(&self.components);
-        let read = tokio::task::spawn_blocking(move || components.bytes(&digest)).await;
-        let bytes = match read {
-            Ok(bytes) => bytes.map_err(Error::Unavailable)?,
-            Err(panicked) => return Err(Error::Unavailable(panicked.into())),
-        };
+        let bytes = self.bytes(digest).await?;
         let prepared = self.engine.prepare(digest, bytes.into()).await;
         prepared.map_err(|refusal| Error::Unavailable(refusal.into()))
+    }
+
+    /// Reads a component. While it cannot be read, the deliberation waits, for its deadline at the
+    /// longest: that is no fault of its own.
+    async fn bytes(&self, digest: Digest) -> Result<Vec<u8>, Error> {
+        loop {
+            let components = Arc::clone(&self.components);
+            let read = tokio::task::spawn_blocking(move || components.bytes(&digest)).await;
+            match read {
+                Ok(Ok(bytes)) => return Ok(bytes),
+                Ok(Err(NoBytes::Gone(source))) => return Err(Error::Unavailable(source)),
+                Ok(Err(NoBytes::Unreadable(source))) => {
+                    tracing::warn!(%digest, error = &*source as &dyn std::error::Error, "a component cannot be read; trying again");
+                    tokio::time::sleep(READ_RETRY).await;
+                }
+                Err(panicked) => return Err(Error::Unavailable(panicked.into())),
+            }
+        }
     }
 
     fn answered<T>(&self, result: wasmtime::Result<Result<T, String>>) -> Result<T, Error> {

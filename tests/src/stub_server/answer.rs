@@ -12,6 +12,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
+use super::gate::Held;
 use super::record::Open;
 
 /// A piece of an answer.
@@ -27,6 +28,7 @@ pub(super) struct Piece {
 pub(super) struct Answer {
     pieces: VecDeque<Piece>,
     waiting: Option<Pin<Box<Sleep>>>,
+    held: Option<Held>,
     length: Option<u64>,
     then_silence: bool,
     open: Option<Open>,
@@ -63,10 +65,16 @@ impl Answer {
         Self {
             pieces: joined,
             waiting: None,
+            held: None,
             length: None,
             then_silence,
             open,
         }
+    }
+
+    /// The same, behind what is held.
+    pub(super) fn behind(self, held: Option<Held>) -> Self {
+        Self { held, ..self }
     }
 }
 
@@ -78,6 +86,13 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Some(held) = &mut self.held {
+            if ready!(held.poll_sign_of_life(cx)).is_some() {
+                // A comment, which is no event.
+                return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b": held\n\n")))));
+            }
+            self.held = None;
+        }
         let Some(next) = self.pieces.front() else {
             if self.then_silence {
                 return Poll::Pending;

@@ -22,6 +22,7 @@ use std::time::Duration;
 /// | `status:CODE[:retry-after=VALUE]` | refuses with this status |
 /// | `flaky:N[:THEN]` | status 503 to the first `N` requests of each prompt and seed |
 /// | `unknown…` | status 404, as vLLM answers about a model that it does not serve |
+/// | `held[:THEN]` | an answer that lives, but whose first token waits for a release |
 /// | `half-stream[:THEN]` | ends after half of the tokens |
 /// | `hang` | sends no byte |
 /// | `hang-after:N[:THEN]` | falls silent after `N` tokens |
@@ -55,6 +56,8 @@ pub enum Behaviour {
     Flaky(u32, Box<Self>),
     /// Does not know the model.
     Unknown,
+    /// Lives, and waits for a release.
+    Held(Box<Self>),
     /// Ends in its middle.
     HalfStream(Box<Self>),
     /// Falls silent after so many tokens; before the first byte for none.
@@ -117,6 +120,7 @@ impl FromStr for Behaviour {
                 let (times, then) = number_and_then(rest).ok_or_else(broken)?;
                 Self::Flaky(u32::try_from(times).map_err(|_| broken())?, then?)
             }
+            "held" => Self::Held(boxed(rest)?),
             "half-stream" => Self::HalfStream(boxed(rest)?),
             "hang" => Self::Hang(0, Box::new(Self::Default)),
             "hang-after" => {

@@ -14,6 +14,8 @@ const DEFAULT_ANSWER: &str = "The answer is 42.";
 pub(super) struct Plan {
     /// Before the first byte.
     pub(super) delay: Duration,
+    /// Whether its first token waits for a release.
+    pub(super) held: bool,
     /// Before each token.
     between: Duration,
     reasoning: String,
@@ -44,6 +46,7 @@ impl Plan {
     ) -> Self {
         let mut plan = Self {
             delay: Duration::ZERO,
+            held: false,
             between: Duration::ZERO,
             reasoning: String::new(),
             tokens: Vec::new(),
@@ -120,6 +123,10 @@ impl Plan {
                     self.usage = false;
                     *then
                 }
+                Behaviour::Held(then) => {
+                    self.held = true;
+                    *then
+                }
                 Behaviour::HalfStream(then) => {
                     self.end = End::Half;
                     *then
@@ -143,6 +150,11 @@ impl Plan {
             End::SilenceAfter(tokens) => tokens == 0 || !self.stream,
             _ => false,
         }
+    }
+
+    /// Whether a stream is begun before its first token is there.
+    pub(super) fn is_streamed(&self) -> bool {
+        self.stream && self.refusal().is_none()
     }
 
     /// The status and the `Retry-After` header of a refusal.

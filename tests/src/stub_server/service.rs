@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::answer::Answer;
 use super::behaviour::{Behaviour, NoBehaviour};
 use super::chat::ChatRequest;
-use super::gate::Gate;
+use super::gate::{Gate, Held};
 use super::plan::Plan;
 use super::record::{Open, Recorded, Recorder, State};
 
@@ -25,6 +25,8 @@ const MODELS: &str =
 pub(super) struct Stub {
     pub(super) records: Arc<Recorder>,
     pub(super) gate: Gate,
+    /// Where the answers of `held` models wait; the first of them closes it.
+    held: Gate,
     counters: Mutex<HashMap<String, u32>>,
     /// The behaviours that are left for a model, the next one last.
     scripts: Mutex<HashMap<String, Vec<Behaviour>>>,
@@ -50,7 +52,12 @@ impl Stub {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
+        self.release();
+    }
+
+    pub(super) fn release(&self) {
         self.gate.release();
+        self.held.release();
     }
 
     pub(super) fn script(&self, model: &str, mut behaviours: Vec<Behaviour>) {
@@ -87,7 +94,7 @@ impl Stub {
         match (request.uri().path(), count) {
             ("/_stub/reset", _) => self.reset(),
             ("/_stub/hold", _) => self.gate.hold(),
-            ("/_stub/release", None) => self.gate.release(),
+            ("/_stub/release", None) => self.release(),
             ("/_stub/release", Some(count)) => {
                 let count = count.parse().map_err(|_| "count is no number".to_owned())?;
                 self.gate.release_next(count);
@@ -117,10 +124,17 @@ impl Stub {
             Err(why) => return refusal(400, None, &why, None),
         };
         let prompt_sha256 = chat.prompt_sha256();
+        // All is settled before the gate, so that it follows the order in which requests come, and
+        // before the request is recorded, so that whoever saw it can release it.
+        let plan = self
+            .behaviour(&chat.model)
+            .map(|behaviour| Plan::new(behaviour, &chat, &prompt_sha256, |key| self.count(key)));
+        let held = plan.as_ref().is_ok_and(|plan| plan.held);
+        let held = held.then(|| Held::at(&self.held));
         let open = self.records.begin(Recorded {
             number: 0,
             model: chat.model.clone(),
-            prompt_sha256: prompt_sha256.clone(),
+            prompt_sha256,
             seed: chat.seed,
             max_tokens: chat.max_tokens,
             request_id,
@@ -129,13 +143,9 @@ impl Stub {
             tokens_sent: 0,
             state: State::Running,
         });
-        // Both are settled before the gate, so that they follow the order in which requests come.
-        let plan = self
-            .behaviour(&chat.model)
-            .map(|behaviour| Plan::new(behaviour, &chat, &prompt_sha256, |key| self.count(key)));
         self.gate.pass().await;
         match plan {
-            Ok(plan) => carry_out(plan, &chat, open).await,
+            Ok(plan) => carry_out(plan, held, &chat, open).await,
             Err(error) => refusal(400, None, &error.to_string(), Some(open)),
         }
     }
@@ -162,12 +172,23 @@ impl Stub {
     }
 }
 
-async fn carry_out(plan: Plan, chat: &ChatRequest, mut open: Open) -> Response<Answer> {
+async fn carry_out(
+    plan: Plan,
+    mut held: Option<Held>,
+    chat: &ChatRequest,
+    mut open: Open,
+) -> Response<Answer> {
     if !plan.delay.is_zero() {
         tokio::time::sleep(plan.delay).await;
     }
     if plan.is_silent() {
         return std::future::pending().await;
+    }
+    // What is sent in one piece can show no sign of life before.
+    if !plan.is_streamed()
+        && let Some(held) = held.take()
+    {
+        held.released().await;
     }
     if let Some((status, after)) = plan.refusal() {
         let message = format!("the stub refuses model `{}`", chat.model);
@@ -175,7 +196,7 @@ async fn carry_out(plan: Plan, chat: &ChatRequest, mut open: Open) -> Response<A
     }
     open.status = 200;
     let (answer, streamed) = plan.into_answer(chat, open);
-    let mut response = Response::new(answer);
+    let mut response = Response::new(answer.behind(held));
     let content_type = if streamed {
         "text/event-stream; charset=utf-8"
     } else {

@@ -10,6 +10,7 @@ use conclave_core::ids::ModelName;
 use conclave_core::inference::{Error, Inference as _, Progress, Request};
 use conclave_core::testkit::inference::contract;
 use futures::FutureExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 
@@ -23,7 +24,7 @@ impl Asker {
         let endpoint = Endpoint::parse(&stub.url()).unwrap();
         let settings = Settings {
             allowed: vec![endpoint.clone()],
-            idle_timeout: Duration::from_millis(500),
+            idle_timeout: Duration::from_secs(2),
             ..Settings::default()
         };
         Self {
@@ -212,8 +213,38 @@ async fn what_is_held_waits_for_its_release_and_can_be_aborted() {
 }
 
 #[tokio::test]
+async fn a_held_answer_shows_that_it_lives_until_its_release() {
+    let stub = StubServer::start().await.unwrap();
+    let mut stream = TcpStream::connect(stub.address).await.unwrap();
+    let body = r#"{"model":"held:answer:7","messages":[],"stream":true}"#;
+    let length = body.len();
+    let request = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while String::from_utf8_lossy(&answer).matches(": held").count() < 3 {
+        assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "it ended");
+    }
+    assert_eq!(states(&stub), [State::Running]);
+    stub.release();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    let (held, released) = answer.rsplit_once(": held").unwrap();
+    assert!(!held.contains("data:"), "{held}");
+    assert!(released.contains(r#""content":"7""#), "{released}");
+
+    // What is no stream only waits.
+    let asker = Asker::of(&stub);
+    let (text, ()) = tokio::join!(asker.text("held:plain:answer:8", None), async {
+        stub.until(|requests| requests.len() == 2).await;
+        stub.release();
+    });
+    assert_eq!(text, "8");
+}
+
+#[tokio::test]
 async fn control_works_over_http() {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let stub = StubServer::start().await.unwrap();
     let asker = Asker::of(&stub);
     let send = async |request: &str, body: &str| {

@@ -1,16 +1,16 @@
 //! The host is killed under load, stopped, and started again: nothing accepted is lost, nothing is
 //! paid for twice, and there is one outcome.
 
+mod stop;
 mod watchers;
 
 use std::collections::{HashMap, HashSet};
 
 use conclave_tests::client::pb::deliberation::State;
 use conclave_tests::client::pb::deliberation_event::Event;
-use conclave_tests::client::{answers, pb, reason};
+use conclave_tests::client::{pb, reason};
 use conclave_tests::draft::{Change as _, draft};
-use conclave_tests::host::{Host, Setup};
-use conclave_tests::patience::within;
+use conclave_tests::host::Host;
 use conclave_tests::stub_server::{self, StubServer};
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -51,6 +51,25 @@ fn job_of(request: &stub_server::Recorded) -> Option<Job> {
     let (job, _) = id.rsplit_once('-')?;
     let (uid, job) = job.rsplit_once('-')?;
     Some((uid.to_owned(), job.parse().ok()?))
+}
+
+/// Whether no generation was sent again behind its result: each attempt is journaled, durable, before
+/// it leaves the host.
+fn paid_once(events: &[pb::DeliberationEvent]) {
+    let mut ended = HashSet::new();
+    for event in events {
+        match &event.event {
+            Some(Event::GenerationStarted(started)) => {
+                let id = started.job;
+                assert!(!ended.contains(&id), "{id} was sent again: {events:?}");
+            }
+            Some(Event::GenerationFinished(end)) => {
+                ended.insert(end.job);
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(ended.len(), GENERATIONS);
 }
 
 /// What was known when the host was killed.
@@ -104,6 +123,7 @@ async fn killed_under_load_again_and_again_it_finishes_everything_once_and_pays_
             .filter(|event| matches!(event.event, Some(Event::Finished(_))));
         assert_eq!(ends.count(), 1);
         assert!(events.is_sorted_by(|one, next| one.sequence < next.sequence));
+        paid_once(events);
         for kill in &kills {
             let before = kill.seen.get(uid).map_or(&[][..], |events| events);
             assert!(
@@ -178,65 +198,4 @@ async fn an_accepted_request_id_is_one_deliberation_across_a_kill() {
         .map(|(uid, _)| uid)
         .collect();
     assert_eq!(asked, all);
-}
-
-#[tokio::test]
-async fn sigterm_pauses_what_runs_and_the_next_start_resumes_it() {
-    let stub = StubServer::start().await.unwrap();
-    stub.hold();
-    let host = Setup::asking(&stub).unwrap().start().await.unwrap();
-    let client = host.client().await.unwrap();
-    let uid = client.create(vote(3, 1)).await.unwrap().uid;
-    let mut events = client.watch(&uid, 0).await.unwrap();
-    stub.release_next(1);
-    events
-        .until("a result", |event| {
-            matches!(event, Event::GenerationFinished(_))
-        })
-        .await
-        .unwrap();
-    within(
-        "the second generation",
-        stub.until(|requests| requests.len() == 2),
-    )
-    .await
-    .unwrap();
-
-    let (status, setup) = host.stop().await.unwrap();
-    assert!(status.success(), "{status}");
-    let aborted = stub.until(|requests| requests[1].state == stub_server::State::Aborted);
-    within("the model server to be told", aborted)
-        .await
-        .unwrap();
-    let mut last = None;
-    let lost = loop {
-        match events.next().await {
-            Ok(event) => last = event,
-            Err(status) => break status,
-        }
-    };
-    assert!(matches!(last.unwrap().event, Some(Event::Paused(_))));
-    assert_eq!(lost.code(), Code::Unavailable);
-
-    let host = setup.start().await.unwrap();
-    stub.release();
-    let client = host.client().await.unwrap();
-    let done = client.wait(&uid).await.unwrap();
-    assert_eq!(answers(&done), ["yes", "yes", "no"]);
-    let jobs: Vec<_> = stub
-        .requests()
-        .iter()
-        .filter_map(job_of)
-        .map(|(_, job)| job)
-        .collect();
-    assert_eq!(
-        jobs,
-        [1, 2, 2, 3],
-        "the first is not sent again, the second is"
-    );
-    let events = client.watch(&uid, 0).await.unwrap().rest().await.unwrap();
-    let pauses = events
-        .iter()
-        .filter(|event| matches!(event.event, Some(Event::Paused(_))));
-    assert_eq!(pauses.count(), 1);
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use conclave::wasm::{Components, Engine, EngineConfig, WasmRuntime};
+use conclave::wasm::{Components, Engine, EngineConfig, NoBytes, WasmRuntime};
 use conclave_core::entry::Entry;
 use conclave_core::ids::Digest;
 use conclave_core::outcome::Verdict;
@@ -18,14 +18,15 @@ use serde_json::Value;
 struct Compiled;
 
 impl Components for Compiled {
-    fn bytes(&self, digest: &Digest) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
+    fn bytes(&self, digest: &Digest) -> Result<Vec<u8>, NoBytes> {
         let is_strategy = *digest == Digest::of(b"strategy");
         let name = if is_strategy {
             "sample-vote"
         } else {
             "agreement"
         };
-        Ok(component(name)?.to_vec())
+        let bytes = component(name).map_err(|error| NoBytes::Gone(error.into()))?;
+        Ok(bytes.to_vec())
     }
 }
 

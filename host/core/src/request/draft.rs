@@ -1,18 +1,20 @@
-//! A request as it came in, and the checks that make a request of it.
+//! A request as it came in, and how a request is made of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde::Serialize;
 
 use crate::endpoint::Endpoint;
-use crate::ids::{AgentId, ModelName};
+use crate::entry::digest_of;
+use crate::ids::{Digest, ModelName};
 use crate::plugin::PluginChoice;
 
-use super::{Agent, DeliberationRequest, Error, Policy, Task, Violation};
+use super::check::{Check, bounds};
+use super::{DeliberationRequest, Error, Policy, Task};
 
 /// An agent as it came in.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct AgentDraft {
     /// Must be unique and not empty.
     pub id: String,
@@ -25,7 +27,7 @@ pub struct AgentDraft {
 }
 
 /// A request as it came in: nothing of it is trusted.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Draft {
     /// The client's id of the task.
     pub task_id: String,
@@ -56,25 +58,18 @@ pub struct Draft {
     /// The client's own labels.
     pub labels: BTreeMap<String, String>,
     /// What the client calls the cause of its request.
+    #[serde(skip)]
     pub correlation_id: Option<String>,
 }
 
-/// Bounds on what a request may hold. A prompt of a megabyte is already past every model's context.
-mod bounds {
-    pub(super) const ID_CHARS: usize = 256;
-    pub(super) const AGENT_ID_CHARS: usize = 128;
-    pub(super) const NAME_CHARS: usize = 256;
-    pub(super) const DESCRIPTION_BYTES: usize = 1 << 20;
-    pub(super) const TEMPLATE_BYTES: usize = 64 << 10;
-    pub(super) const PARAMS_BYTES: usize = 256 << 10;
-    /// A journal entry that holds the params is itself read by a parser that stops at 128.
-    pub(super) const PARAMS_DEPTH: usize = 64;
-    pub(super) const AGENTS: usize = 64;
-    pub(super) const MAP_ENTRIES: usize = 64;
-    pub(super) const MAP_VALUE_BYTES: usize = 16 << 10;
-}
-
 impl Draft {
+    /// What two submits of one request share, whatever the host's defaults are at the time of each.
+    /// The correlation id is no part of it: a proxy may set another one for each call.
+    #[must_use]
+    pub fn fingerprint(&self) -> Digest {
+        digest_of(self)
+    }
+
     /// Checks the draft against the contract and the operator's policy.
     ///
     /// # Errors
@@ -91,6 +86,8 @@ impl Draft {
         check.text("task.role", &self.role, 0, bounds::NAME_CHARS);
         check.map("task.metadata", &self.metadata);
         check.map("labels", &self.labels);
+        let correlation_id = self.correlation_id.as_deref().unwrap_or_default();
+        check.text("correlation_id", correlation_id, 0, bounds::ID_CHARS);
         let timeout = self.timeout.unwrap_or(policy.timeout_default);
         if timeout.is_zero() || timeout > policy.timeout_max {
             let rule = format!(
@@ -171,175 +168,6 @@ fn permitted(endpoint: Option<Endpoint>, policy: &Policy) -> Result<Endpoint, Er
         return Err(Error::EndpointNotAllowed(endpoint));
     }
     Ok(endpoint)
-}
-
-/// Collects violations.
-#[derive(Default)]
-struct Check {
-    violations: Vec<Violation>,
-}
-
-impl Check {
-    fn violate(&mut self, field: impl Into<String>, rule: String) {
-        self.violations.push(Violation::new(field, rule));
-    }
-
-    fn text(&mut self, field: &str, value: &str, chars_min: usize, chars_max: usize) {
-        let count = value.chars().count();
-        if count < chars_min {
-            self.violate(field, "must not be empty".to_owned());
-        }
-        if count > chars_max {
-            self.violate(
-                field,
-                format!("has {count} characters, at most {chars_max} are allowed"),
-            );
-        }
-        if value.chars().any(char::is_control) {
-            self.violate(field, format!("{value:?} holds a control character"));
-        }
-    }
-
-    fn not_blank(&mut self, field: &str, value: &str) {
-        if value.trim().is_empty() {
-            self.violate(field, "must not be empty".to_owned());
-        }
-    }
-
-    fn bytes(&mut self, field: &str, value: &str, bytes_max: usize) {
-        let bytes = value.len();
-        if bytes > bytes_max {
-            self.violate(
-                field,
-                format!("has {bytes} bytes, at most {bytes_max} are allowed"),
-            );
-        }
-    }
-
-    fn map(&mut self, field: &str, map: &BTreeMap<String, String>) {
-        let count = map.len();
-        if count > bounds::MAP_ENTRIES {
-            let max = bounds::MAP_ENTRIES;
-            self.violate(
-                field,
-                format!("has {count} entries, at most {max} are allowed"),
-            );
-        }
-        for (key, value) in map {
-            self.text(&format!("{field} key"), key, 1, bounds::NAME_CHARS);
-            self.bytes(&format!("{field}[{key}]"), value, bounds::MAP_VALUE_BYTES);
-        }
-    }
-
-    fn choice(&mut self, field: &str, choice: &PluginChoice) {
-        self.text(
-            &format!("{field}.name"),
-            &choice.name,
-            1,
-            bounds::NAME_CHARS,
-        );
-    }
-
-    fn params(&mut self, field: &str, json: &str) -> Value {
-        self.bytes(field, json, bounds::PARAMS_BYTES);
-        if json.trim().is_empty() {
-            return Value::Object(serde_json::Map::default());
-        }
-        match serde_json::from_str(json) {
-            Ok(params) if depth(&params) > bounds::PARAMS_DEPTH => {
-                let max = bounds::PARAMS_DEPTH;
-                self.violate(
-                    field,
-                    format!(
-                        "is nested {} levels deep, at most {max} are allowed",
-                        depth(&params)
-                    ),
-                );
-                Value::Null
-            }
-            Ok(params @ Value::Object(_)) => params,
-            Ok(other) => {
-                self.violate(field, format!("is `{other}`, it must be a JSON object"));
-                Value::Null
-            }
-            Err(error) => {
-                self.violate(field, format!("is not JSON: {error}"));
-                Value::Null
-            }
-        }
-    }
-
-    fn endpoint(&mut self, text: &str) -> Option<Endpoint> {
-        if text.is_empty() {
-            return None;
-        }
-        Endpoint::parse(text)
-            .map_err(|error| self.violate("endpoint", error.to_string()))
-            .ok()
-    }
-
-    fn agents(&mut self, drafts: Vec<AgentDraft>, model: &ModelName) -> Vec<Agent> {
-        if drafts.is_empty() {
-            self.violate("agents", "At least one agent is required".to_owned());
-        }
-        let count = drafts.len();
-        if count > bounds::AGENTS {
-            self.violate(
-                "agents",
-                format!("has {count} agents, at most {} are allowed", bounds::AGENTS),
-            );
-        }
-        let mut ids = BTreeSet::new();
-        let mut agents = Vec::with_capacity(count);
-        for (at, draft) in drafts.into_iter().enumerate() {
-            let field = |name: &str| format!("agents[{at}].{name}");
-            self.text(&field("id"), &draft.id, 1, bounds::AGENT_ID_CHARS);
-            if !ids.insert(draft.id.clone()) {
-                self.violate(
-                    field("id"),
-                    format!("`{}` stands twice, ids must be unique", draft.id),
-                );
-            }
-            self.text(&field("role"), &draft.role, 0, bounds::NAME_CHARS);
-            self.text(&field("model"), &draft.model, 0, bounds::NAME_CHARS);
-            self.bytes(
-                &field("prompt_template"),
-                &draft.prompt_template,
-                bounds::TEMPLATE_BYTES,
-            );
-            if let Err(error) = template_parses(&draft.prompt_template) {
-                self.violate(
-                    field("prompt_template"),
-                    format!("does not parse as Jinja: {error}"),
-                );
-            }
-            agents.push(Agent {
-                id: AgentId::new(draft.id),
-                role: draft.role,
-                model: match draft.model {
-                    own if own.is_empty() => model.clone(),
-                    own => ModelName::new(own),
-                },
-                prompt_template: Some(draft.prompt_template).filter(|text| !text.is_empty()),
-            });
-        }
-        agents
-    }
-}
-
-/// Levels of arrays and objects.
-fn depth(value: &Value) -> usize {
-    match value {
-        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
-        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
-        _ => 0,
-    }
-}
-
-fn template_parses(template: &str) -> Result<(), minijinja::Error> {
-    minijinja::Environment::new()
-        .template_from_str(template)
-        .map(drop)
 }
 
 #[cfg(test)]

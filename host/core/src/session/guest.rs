@@ -15,8 +15,7 @@ use super::{ActorState, Session, State, Stopped, divergence};
 
 /// One plugin call's view of its session.
 ///
-/// A plugin has one point of execution: methods are called one after another, but for
-/// [`Guest::sleep_until`], which may wait several times at once.
+/// A plugin has one point of execution: methods are called one after another.
 #[derive(Clone, Debug)]
 pub struct Guest {
     pub(super) session: Arc<Session>,
@@ -315,17 +314,27 @@ impl Guest {
             actor.now_ms = front.at_ms;
             return Ok(Origin::Replayed);
         }
-        let entries_max = self.session.accepted.limits.entries_max;
-        if self.session.log.last().0 >= u64::from(entries_max) {
-            let message = format!(
-                "{} exceeded the limit `limits.entries_max`: {entries_max} journal entries",
-                self.who()
-            );
-            return Err(self.blame(state, Cause::new(CauseKind::PluginLimitExceeded, message)));
-        }
+        self.charge(state, &entry)?;
         let record = self.session.log.append(entry).ok_or(Stopped)?;
         self.state_of(state).now_ms = record.at_ms;
         Ok(Origin::Live)
+    }
+
+    /// Bounds what plugins put into the journal. What was there before a restart is not counted again
+    /// in bytes: a replay must not end otherwise than the run before.
+    fn charge(&self, state: &mut State, entry: &Entry) -> Result<(), Stopped> {
+        let limits = &self.session.accepted.limits;
+        let (entries_max, bytes_max) = (limits.entries_max, limits.journal_bytes_max);
+        state.journal_bytes += entry.plugin_bytes();
+        let exceeded = if self.session.log.last().0 >= u64::from(entries_max) {
+            format!("`limits.entries_max`: {entries_max} journal entries")
+        } else if state.journal_bytes > bytes_max as usize {
+            format!("`limits.journal_bytes_max`: {bytes_max} bytes in the journal")
+        } else {
+            return Ok(());
+        };
+        let message = format!("{} exceeded the limit {exceeded}", self.who());
+        Err(self.blame(state, Cause::new(CauseKind::PluginLimitExceeded, message)))
     }
 
     /// Sends what was in flight when the journal ended, once this plugin has caught up with it.
@@ -349,10 +358,7 @@ impl Guest {
     }
 
     pub(super) fn who(&self) -> String {
-        match self.actor {
-            Actor::STRATEGY => format!("strategy `{}`", self.session.accepted.strategy),
-            _ => format!("scorer `{}`", self.session.accepted.scorer),
-        }
+        self.session.who(self.actor)
     }
 
     pub(super) fn state_of<'s>(&self, state: &'s mut State) -> &'s mut ActorState {

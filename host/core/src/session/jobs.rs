@@ -66,6 +66,7 @@ struct Set {
 pub(super) struct Jobs {
     jobs: BTreeMap<JobId, Job>,
     sets: HashMap<SetId, Set>,
+    sets_made: u32,
     /// Jobs whose result no plugin has been given, and that are not cancelled.
     open: u32,
 }
@@ -185,9 +186,15 @@ impl Jobs {
     }
 
     pub(super) fn new_set(&mut self) -> SetId {
-        let id = SetId(u32::try_from(self.sets.len()).unwrap_or(u32::MAX));
+        let id = SetId(self.sets_made);
+        self.sets_made += 1;
         self.sets.insert(id, Set::default());
         id
+    }
+
+    /// Forgets a set; its members go on.
+    pub(super) fn drop_set(&mut self, id: SetId) {
+        self.sets.remove(&id);
     }
 
     pub(super) fn add(&mut self, set_id: SetId, id: JobId) -> u32 {

@@ -45,6 +45,26 @@ enum Durable {
 #[derive(Debug)]
 pub(super) struct Unwritable;
 
+impl Inner {
+    /// Appends an entry; `None` once the log is sealed.
+    fn push(&mut self, entry: Entry, now_ms: u64) -> Option<Arc<Record>> {
+        if self.sealed {
+            return None;
+        }
+        self.tally.observe(&entry);
+        self.last = self.last.next();
+        // Time never runs backwards in a journal, whatever the wall clock did between two hosts.
+        self.last_at_ms = self.last_at_ms.max(now_ms);
+        let record = Arc::new(Record {
+            seq: self.last,
+            at_ms: self.last_at_ms,
+            entry,
+        });
+        self.waiting.push(Update::Record(Arc::clone(&record)));
+        Some(record)
+    }
+}
+
 impl Log {
     /// Continues behind these records, all of which are durable.
     pub(super) fn continuing(
@@ -79,31 +99,27 @@ impl Log {
     /// Appends an entry; `None` once the log is sealed.
     pub(super) fn append(&self, entry: Entry) -> Option<Arc<Record>> {
         let now_ms = self.now_ms();
-        let mut inner = lock(&self.inner);
-        if inner.sealed {
-            return None;
-        }
-        inner.tally.observe(&entry);
-        inner.last = inner.last.next();
-        // Time never runs backwards in a journal, whatever the wall clock did between two hosts.
-        inner.last_at_ms = inner.last_at_ms.max(now_ms);
-        let record = Arc::new(Record {
-            seq: inner.last,
-            at_ms: inner.last_at_ms,
-            entry,
-        });
-        inner.waiting.push(Update::Record(Arc::clone(&record)));
-        drop(inner);
-        self.wake.notify_one();
-        Some(record)
-    }
-
-    /// Appends the last entry of this run of the session.
-    pub(super) fn seal(&self, entry: Entry) -> Option<Arc<Record>> {
-        let record = self.append(entry);
-        lock(&self.inner).sealed = true;
+        let record = lock(&self.inner).push(entry, now_ms);
         self.wake.notify_one();
         record
+    }
+
+    /// Appends the last entry of this run of the session. Nothing comes behind it: a generation whose
+    /// task was aborted may still be about to append.
+    pub(super) fn seal(&self, entry: Entry) -> Option<Arc<Record>> {
+        let now_ms = self.now_ms();
+        let mut inner = lock(&self.inner);
+        let record = inner.push(entry, now_ms);
+        inner.sealed = true;
+        drop(inner);
+        self.wake.notify_one();
+        record
+    }
+
+    /// Ends this run of the session without an entry.
+    pub(super) fn close(&self) {
+        lock(&self.inner).sealed = true;
+        self.wake.notify_one();
     }
 
     /// Shows a piece of an answer to watchers, behind the entries that were appended before it.

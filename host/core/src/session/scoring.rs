@@ -6,7 +6,7 @@ use crate::entry::Entry;
 use crate::generation::Failure;
 use crate::ids::Actor;
 use crate::live::lock;
-use crate::outcome::{Candidate, Cause, CauseKind, Score};
+use crate::outcome::{Candidate, Cause, CauseKind, Score, clipped};
 use crate::runtime;
 
 use super::guest::Guest;
@@ -89,9 +89,9 @@ impl Guest {
         count: usize,
         result: Result<Vec<Score>, runtime::Error>,
     ) -> Result<Result<Vec<Score>, Failure>, Stopped> {
-        let who = format!("scorer `{}`", self.session.accepted.scorer);
+        let who = self.session.who(scorer);
         let returned = matches!(result, Ok(_) | Err(runtime::Error::Refused(_)));
-        let blame = returned.then(|| self.session.left_over(scorer, &who));
+        let blame = returned.then(|| self.session.left_over(scorer));
         let state = &mut *lock(&self.session.state);
         state.check_open()?;
         if let Some(cause) = blame.flatten() {
@@ -108,7 +108,9 @@ impl Guest {
                     return Err(self.blame(state, Cause::new(CauseKind::PluginInvalid, message)));
                 }
             },
-            Err(runtime::Error::Refused(text)) => Err(Failure::Rejected(format!("{who}: {text}"))),
+            Err(runtime::Error::Refused(text)) => {
+                Err(Failure::Rejected(clipped(format!("{who}: {text}"))))
+            }
             Err(runtime::Error::Stopped) => return Err(Stopped),
             Err(error) => return Err(self.blame(state, error.cause(&who))),
         };

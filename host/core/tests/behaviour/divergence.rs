@@ -22,6 +22,7 @@ use crate::support::{
 struct Plan {
     question: &'static str,
     waits_for_first: bool,
+    sleeps_until_ms: u64,
     payload: &'static str,
     graded: &'static str,
     cancels: u32,
@@ -32,6 +33,7 @@ struct Plan {
 const PLAN: Plan = Plan {
     question: "question",
     waits_for_first: true,
+    sleeps_until_ms: 10_000,
     payload: "1",
     graded: "candidate",
     cancels: 2,
@@ -49,6 +51,7 @@ async fn follow(plan: Plan, guest: Guest) -> Result<Proposal, Error> {
     }
     // A real plugin computes here; whatever was sent too early would be on its way by now.
     tokio::time::sleep(Duration::from_secs(1)).await;
+    guest.sleep_until(plan.sleeps_until_ms).await?;
     guest.emit("note".to_owned(), plan.payload.to_owned())?;
     match plan.ends {
         Some("return") => return Ok(answer("early")),
@@ -125,6 +128,22 @@ async fn another_order_of_waiting_diverges_at_the_delivery() {
     };
     let is_delivery = |entry: &Entry| matches!(entry, Entry::Delivered { .. });
     check(plan, is_delivery, "wait for generation 2").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_time_diverges_at_its_timer() {
+    for sleeps_until_ms in [9_999, 20_000] {
+        let plan = Plan {
+            sleeps_until_ms,
+            ..PLAN
+        };
+        let actual = Entry::Timer {
+            actor: Actor::STRATEGY,
+            until_ms: sleeps_until_ms,
+        };
+        let is_timer = |entry: &Entry| matches!(entry, Entry::Timer { .. });
+        check(plan, is_timer, &actual.describe()).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

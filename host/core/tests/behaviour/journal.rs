@@ -7,7 +7,8 @@ use conclave_core::follow;
 use conclave_core::ids::{DeliberationId, JobId, Seq};
 use conclave_core::journal::Journal as _;
 use conclave_core::live::Update;
-use conclave_core::testkit::host::Host;
+use conclave_core::submit::{self, Submission};
+use conclave_core::testkit::host::{Host, draft};
 use conclave_core::testkit::inference::{CallState, Script, ScriptedInference};
 use conclave_core::testkit::journal::{Fault, MemoryJournal};
 use conclave_core::testkit::runtime::ScriptedRuntime;
@@ -114,6 +115,25 @@ async fn a_result_that_the_journal_did_not_take_is_asked_for_again() {
     let view = host.follow.wait(&id).await.expect("it finishes");
     assert_eq!(winner(&view), "seven");
     assert_eq!(sent(&inference), [(1, 1), (1, 2)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whether_the_journal_fails_shows_at_the_next_submit() {
+    let host = host(&answering(), ScriptedRuntime::new(ask_once)).await;
+    host.journal.crash_after(host.journal.stored(), Fault::Fail);
+    let submission = Submission {
+        draft: draft(),
+        ..Submission::default()
+    };
+    let refused = host.submit.submit(submission).await;
+    assert!(
+        matches!(refused, Err(submit::Error::Journal(_))),
+        "{refused:?}"
+    );
+    assert!(host.run.journal_is_failing());
+    host.journal.revive();
+    host.accept(|_| ()).await;
+    assert!(!host.run.journal_is_failing());
 }
 
 #[tokio::test(start_paused = true)]

@@ -121,9 +121,38 @@ async fn a_plugin_that_fills_the_journal_fails() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_bytes_that_plugins_put_into_the_journal_are_limited_together() {
+    let limits = Limits {
+        journal_bytes_max: 1000,
+        ..Limits::default()
+    };
+    let payload = || format!("\"{}\"", "x".repeat(94));
+    let runtime = ScriptedRuntime::new(move |_, guest: Guest| async move {
+        let graded = crate::support::candidate(&"x".repeat(500));
+        let _ = guest.score(vec![graded]).await?;
+        for _ in 0..100 {
+            guest.emit("note".to_owned(), payload())?;
+        }
+        Ok(answer("done"))
+    });
+    let host = limited(limits, &answering(), runtime);
+    let id = host.accept(|_| ()).await;
+    let view = host.follow.wait(&id).await.expect("it finishes");
+    let cause = cause(&view);
+    assert_eq!(cause.kind, CauseKind::PluginLimitExceeded);
+    let text = "strategy `scripted@1.0.0` exceeded the limit `limits.journal_bytes_max`: 1000";
+    assert!(cause.message.starts_with(text), "{cause}");
+    let records = host.records(&id);
+    let emitted = records
+        .iter()
+        .filter(|record| matches!(record.entry, Entry::Emitted { .. }));
+    assert_eq!(emitted.count(), 5, "of 100 bytes each, beside the 500");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_that_breaks_a_rule_is_rejected_and_not_journaled() {
     type Change = fn(&mut GenerationRequest);
-    let broken: [(Change, &str); 12] = [
+    let broken: [(Change, &str); 13] = [
         (
             |request| request.agent = conclave_core::ids::AgentId::new("nobody"),
             "agent is `nobody`, the task has no agent of this id",
@@ -131,6 +160,10 @@ async fn a_request_that_breaks_a_rule_is_rejected_and_not_journaled() {
         (
             |request| request.messages.clear(),
             "messages must hold at least one message",
+        ),
+        (
+            |request| request.sampling.stop = vec!["x".repeat(5 << 20)],
+            "messages, stop texts and schema have 5242888 bytes, at most 4194304 are allowed",
         ),
         (
             |request| request.phase = "x".repeat(65),

@@ -11,7 +11,7 @@ use conclave_core::request::{self, Draft};
 use conclave_core::run::RunDeliberation;
 use conclave_core::runtime::{Error as RuntimeError, PluginTask};
 use conclave_core::session::Guest;
-use conclave_core::submit::{Error, Submission, SubmitDeliberation};
+use conclave_core::submit::{Error, Submission, SubmitDeliberation, Terms};
 use conclave_core::testkit::host::{FixedPlugins, Host, draft, terms};
 use conclave_core::testkit::inference::{Script, ScriptedInference};
 use conclave_core::testkit::journal::{Fault, MemoryJournal};
@@ -68,6 +68,48 @@ async fn the_same_submit_again_is_the_same_deliberation() {
     }
     assert_eq!(notes.take(), [first.id.to_string()]);
     assert!(host.run.live().is_empty());
+}
+
+/// A proxy sets another correlation id for each call, an operator changes the defaults or removes
+/// what was asked for, a host is full: what was accepted once is not refused again.
+#[tokio::test(start_paused = true)]
+async fn a_repeated_submit_is_answered_whatever_has_changed_since() {
+    let journal = MemoryJournal::new();
+    let (submit, run) = with_places(1, &journal, terms());
+    let of = |correlation_id: &str| {
+        keyed("Submit", "k", |draft| {
+            draft.correlation_id = Some(correlation_id.to_owned());
+        })
+    };
+    let first = submit.submit(of("1")).await.expect("it is sound");
+    let other = submit.submit(keyed("Submit", "other", |_| ())).await;
+    assert!(matches!(other, Err(Error::Full(_))), "{other:?}");
+    let again = submit.submit(of("2")).await.expect("it is the same");
+    assert_eq!((again.id, again.repeated), (first.id.clone(), true));
+
+    let mut changed = terms();
+    changed.policy.timeout_default = Duration::from_secs(7);
+    changed.policy.strategy_default = PluginChoice::named("removed");
+    changed.policy.endpoint_default = None;
+    let (submit, _) = with_places(1, &journal, changed);
+    let again = submit.submit(of("3")).await.expect("it is the same");
+    assert_eq!((again.id, again.repeated), (first.id, true));
+    assert_eq!(run.live().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_submit_says_and_the_other_leaves_to_the_host_is_no_difference() {
+    let host = plain().await;
+    let first = host.submit.submit(keyed("Submit", "k", |_| ())).await;
+    let spelled_out = keyed("Submit", "k", |draft| {
+        draft.timeout = Some(terms().policy.timeout_default);
+    });
+    let again = host
+        .submit
+        .submit(spelled_out)
+        .await
+        .expect("it is the same");
+    assert_eq!((again.id, again.repeated), (first.expect("sound").id, true));
 }
 
 #[tokio::test(start_paused = true)]
@@ -195,6 +237,7 @@ async fn params_that_do_not_fit_are_named_by_their_path() {
 fn with_places(
     places_max: usize,
     journal: &MemoryJournal,
+    terms: Terms,
 ) -> (SubmitDeliberation, Arc<RunDeliberation>) {
     let slow = Arc::new(ScriptedInference::new(|_, _| {
         Script::answer("seven").after(10 * SECOND)
@@ -203,14 +246,14 @@ fn with_places(
     let run = RunDeliberation::new(ports, Live::default(), places_max);
     let plugins = Arc::new(FixedPlugins::default());
     let port = Arc::new(journal.clone());
-    let submit = SubmitDeliberation::new(port, plugins, Arc::clone(&run), Clock::system(), terms());
+    let submit = SubmitDeliberation::new(port, plugins, Arc::clone(&run), Clock::system(), terms);
     (submit, run)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_full_host_refuses_until_a_deliberation_ends() {
     let journal = MemoryJournal::new();
-    let (submit, run) = with_places(1, &journal);
+    let (submit, run) = with_places(1, &journal, terms());
     submit
         .submit(keyed("Submit", "1", |_| ()))
         .await
@@ -232,7 +275,7 @@ async fn a_full_host_refuses_until_a_deliberation_ends() {
 #[tokio::test(start_paused = true)]
 async fn a_place_is_given_back_when_nothing_was_accepted() {
     let journal = MemoryJournal::new();
-    let (submit, run) = with_places(1, &journal);
+    let (submit, run) = with_places(1, &journal, terms());
     journal.crash_after(0, Fault::Fail);
     for _ in 0..3 {
         let error = submit.submit(keyed("Submit", "1", |_| ())).await;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use conclave_core::entry::{Entry, Record};
 use conclave_core::follow::{self, FollowDeliberation, Watcher};
 use conclave_core::ids::{DeliberationId, JobId, Seq};
-use conclave_core::journal::{self, Creation, IdempotencyKey, Journal};
+use conclave_core::journal::{self, Creation, Existing, IdempotencyKey, Journal};
 use conclave_core::live::Update;
 use conclave_core::outcome::Proposal;
 use conclave_core::runtime::{Error, PluginTask};
@@ -92,6 +92,22 @@ async fn a_watcher_that_resumes_gets_exactly_the_rest() {
         let (rest, _) = all(watch(&host, &id, Seq(seen as u64)).await).await;
         assert_eq!(rest, records[seen..], "after {seen}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn watching_behind_an_entry_that_is_not_there_is_refused() {
+    let (host, id) = polling().await;
+    host.follow.wait(&id).await.expect("it finishes");
+    let after = Seq(host.records(&id).len() as u64 + 1);
+    let refused = host
+        .follow
+        .watch(&id, after)
+        .await
+        .expect_err("it is no entry");
+    assert!(
+        matches!(refused, follow::Error::BeyondEnd { .. }),
+        "{refused}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -220,6 +236,10 @@ impl Journal for SlowJournal {
         key: Option<&IdempotencyKey>,
     ) -> Result<Creation, journal::Error> {
         self.0.create(id, accepted, key).await
+    }
+
+    async fn find(&self, key: &IdempotencyKey) -> Result<Option<Existing>, journal::Error> {
+        self.0.find(key).await
     }
 
     async fn append(

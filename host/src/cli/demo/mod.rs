@@ -197,7 +197,16 @@ fn request() -> pb::CreateDeliberationRequest {
 
 fn how_to_go_on(args: &DemoArgs, endpoint: &str, serving: &Serving) -> String {
     let server = match (&args.endpoint, &args.model) {
-        (Some(_), Some(model)) => format!("--endpoint {endpoint} --model {model}"),
+        (Some(_), Some(model)) => {
+            let quoted = format!("'{}'", model.replace('\'', r"'\''"));
+            let plain = |char: char| char.is_ascii_alphanumeric() || "-_./:".contains(char);
+            let model = if model.chars().all(plain) {
+                model
+            } else {
+                &quoted
+            };
+            format!("--endpoint {endpoint} --model {model}")
+        }
         _ => "--endpoint http://127.0.0.1:8000 --model NAME".to_owned(),
     };
     format!(

@@ -103,6 +103,9 @@ pub(super) fn program(named: Option<&Path>, environment: &Environment) -> anyhow
     if let Some(named) = named {
         return existing(named.to_owned(), "--local-model");
     }
+    if let Some(named) = environment.get("CONCLAVE_LOCAL_MODEL") {
+        return existing(named.into(), "CONCLAVE_LOCAL_MODEL");
+    }
     let beside = std::env::current_exe().ok();
     let beside = beside.and_then(|exe| Some(exe.parent()?.join(PROGRAM)));
     let in_path = environment
@@ -124,6 +127,9 @@ pub(super) fn program(named: Option<&Path>, environment: &Environment) -> anyhow
 pub(super) fn weights(named: Option<&Path>, environment: &Environment) -> anyhow::Result<PathBuf> {
     if let Some(named) = named {
         return existing(named.to_owned(), "--weights");
+    }
+    if let Some(named) = environment.get("CONCLAVE_WEIGHTS") {
+        return existing(named.into(), "CONCLAVE_WEIGHTS");
     }
     let path = super::cache_dir(environment)
         .unwrap_or_default()

@@ -1,7 +1,7 @@
 //! What the demo asks: a question that a small model gets wrong often, and right more often than any
-//! other way, so that voting visibly helps. SmolLM2-135M-Instruct answers it right in 66 of 100
-//! samples at this temperature; a vote of five is right in 96 of 100, one of nine in all (drawn from
-//! 32 samples).
+//! other way, so that voting visibly helps. In 100 samples at this temperature SmolLM2-135M-Instruct
+//! said 8 in 54, no number in 28, and no other number in more than 3; of votes drawn from them, 88 of
+//! 100 are right with five samples and 98 with nine.
 
 /// The question.
 pub(super) const TASK: &str = "How many legs does a spider have?";
@@ -12,7 +12,7 @@ pub(super) const AGENTS: u32 = 9;
 /// The params of `sample-vote`.
 pub(super) const STRATEGY_PARAMS: &str = r#"{
     "samples": 9,
-    "temperature": 0.8,
+    "temperature": 0.6,
     "max_tokens": 20,
     "system": "Answer in one short sentence.\nFor example, to \"How many fingers does a hand have?\" answer \"A hand has 5 fingers.\"",
     "extract": {"rule": "first_integer"},

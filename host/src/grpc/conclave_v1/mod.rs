@@ -102,7 +102,10 @@ impl ConclaveV1 {
             traceparent: headers.traceparent,
         };
         let receipt = self.host.submit.submit(submission).await?;
-        self.as_it_is(&receipt.id).await
+        match self.host.follow.accepted(&receipt.id) {
+            Some(view) if !receipt.repeated => Ok(deliberation(&view)),
+            _ => self.as_it_is(&receipt.id).await,
+        }
     }
 
     async fn get(&self, request: pb::GetDeliberationRequest) -> Result<pb::Deliberation, Refusal> {

@@ -3,6 +3,7 @@
 use std::error::Error as _;
 
 use reqwest::dns::{Name, Resolve, Resolving};
+use tokio::time::Instant;
 
 use super::super::addresses::filtered;
 use super::server::ENDING;
@@ -93,21 +94,25 @@ async fn silence_is_a_stall_wherever_it_comes() {
 
 #[tokio::test]
 async fn a_slow_server_is_not_a_silent_one() {
+    // As a whole it takes longer than it may be silent, and far longer than it is.
+    let silence = Duration::from_secs(1);
     let mut steps = vec![stream_head()];
     for byte in format!("{}{ENDING}", token("42")).chars() {
         steps.extend([
             piece(&byte.to_string()),
-            Step::Wait(Duration::from_millis(2)),
+            Step::Wait(Duration::from_millis(10)),
         ]);
     }
     steps.push(stream_end());
     let server = Server::always(steps).await;
     let settings = Settings {
-        first_byte_timeout: Duration::from_millis(250),
-        idle_timeout: Duration::from_millis(250),
+        first_byte_timeout: silence,
+        idle_timeout: silence,
         ..settings(&server.endpoint)
     };
+    let began = Instant::now();
     assert_eq!(ask(settings, &server.endpoint).await.unwrap().text, "42");
+    assert!(began.elapsed() > silence, "it took {:?}", began.elapsed());
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use conclave_core::entry::{Entry, Record};
 use conclave_core::ids::{Actor, DeliberationId, Seq};
-use conclave_core::journal::{Creation, IdempotencyKey, Journal as _, Statistics as _};
+use conclave_core::journal::{Creation, Existing, IdempotencyKey, Journal as _, Statistics as _};
 use conclave_core::outcome::Verdict;
 use conclave_core::testkit::journal::{accepted, contract, finished, records};
 use tempfile::TempDir;
@@ -92,10 +92,10 @@ async fn what_was_answered_is_there_after_a_restart() {
         journal.unfinished().await.unwrap(),
         std::slice::from_ref(&keyed)
     );
-    let existing = Creation::Existing {
+    let existing = Creation::Existing(Existing {
         id: keyed,
         fingerprint: key.fingerprint,
-    };
+    });
     let id = DeliberationId::generate();
     assert_eq!(
         journal

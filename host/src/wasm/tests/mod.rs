@@ -3,9 +3,9 @@
 mod determinism;
 mod hostile;
 mod refusals;
-mod speed;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use conclave_core::testkit::journal::MemoryJournal;
 use conclave_core::view::State;
 use serde_json::{Value, json};
 
-use super::{Components, Engine, EngineConfig, PluginLimits, WasmRuntime};
+use super::{Components, Engine, EngineConfig, NoBytes, PluginLimits, WasmRuntime};
 
 /// The components in `tests/plugins`, built once.
 fn built(name: &str) -> &'static [u8] {
@@ -35,14 +35,22 @@ fn built(name: &str) -> &'static [u8] {
 }
 
 /// The testkit's host pins the digests of these texts, whatever the components are.
-struct Pinned;
+#[derive(Default)]
+struct Pinned {
+    /// How many reads fail before one succeeds.
+    unreadable: AtomicU32,
+}
 
 impl Components for Pinned {
-    fn bytes(&self, digest: &Digest) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
+    fn bytes(&self, digest: &Digest) -> Result<Vec<u8>, NoBytes> {
+        let left = |left: u32| left.checked_sub(1);
+        if self.unreadable.fetch_update(Relaxed, Relaxed, left).is_ok() {
+            return Err(NoBytes::Unreadable("too many open files".into()));
+        }
         let name = match digest {
             digest if *digest == Digest::of(b"strategy") => "hostile",
             digest if *digest == Digest::of(b"scorer") => "hostile-scorer",
-            _ => return Err("unknown".into()),
+            _ => return Err(NoBytes::Gone("unknown".into())),
         };
         Ok(built(name).to_owned())
     }
@@ -62,12 +70,16 @@ fn limits() -> PluginLimits {
 }
 
 fn runtime(limits: PluginLimits) -> WasmRuntime {
+    runtime_with(limits, Pinned::default())
+}
+
+fn runtime_with(limits: PluginLimits, components: Pinned) -> WasmRuntime {
     let engine = Engine::start(EngineConfig {
         limits,
         instances_max: 16,
         ..EngineConfig::default()
     });
-    WasmRuntime::new(Arc::new(engine.unwrap()), Arc::new(Pinned))
+    WasmRuntime::new(Arc::new(engine.unwrap()), Arc::new(components))
 }
 
 /// A host whose strategy and scorer are the hostile ones.
@@ -87,6 +99,19 @@ impl Bench {
     fn on(journal: &MemoryJournal, limits: PluginLimits, inference: Arc<dyn Inference>) -> Self {
         let host = Host::idle(journal, inference, Arc::new(runtime(limits)), terms());
         Self { host }
+    }
+
+    /// One whose components can be read at the third try.
+    fn unreadable_at_first() -> Self {
+        let components = Pinned {
+            unreadable: AtomicU32::new(2),
+        };
+        let runtime = Arc::new(runtime_with(limits(), components));
+        let inference = Arc::new(ScriptedInference::answering("7"));
+        let journal = MemoryJournal::default();
+        Self {
+            host: Host::idle(&journal, inference, runtime, terms()),
+        }
     }
 
     async fn accept(&self, strategy: &Value, scorer: &Value) -> DeliberationId {

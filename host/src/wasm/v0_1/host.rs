@@ -129,7 +129,8 @@ impl inference::HostJobSet for State {
     }
 
     fn drop(&mut self, set: Resource<JobSet>) -> wasmtime::Result<()> {
-        self.table.delete(set)?;
+        let JobSet(set) = self.table.delete(set)?;
+        self.guest("job-set.drop")?.drop_set(set);
         Ok(())
     }
 }
@@ -141,7 +142,9 @@ impl scoring::Host for State {
     ) -> wasmtime::Result<Result<Vec<wit::Score>, wit::Failure>> {
         let candidates = candidates.into_iter().map(convert::candidate).collect();
         let guest = self.guest("scoring.evaluate")?;
-        let scores: Result<Vec<_>, Failure> = guest.score(candidates).await.map_err(stopped)?;
+        // The scorer's own meter counts what it takes.
+        let scores = self.meter().exclude(guest.score(candidates)).await;
+        let scores: Result<Vec<_>, Failure> = scores.map_err(stopped)?;
         Ok(scores
             .map(|scores| scores.into_iter().map(convert::score_to_guest).collect())
             .map_err(convert::failure))

@@ -29,6 +29,10 @@ pub enum Mode {
     Trap,
     /// Computes for ever.
     Spin,
+    /// Computes for some hundred milliseconds, and scores 1.
+    Busy,
+    /// Allocates until memory is refused.
+    Allocate,
     /// Fails with a sentence.
     Error,
     /// Scores with what is not a number.
@@ -62,7 +66,9 @@ impl Scorer for HostileScorer {
         match params.mode {
             Mode::Ok => {}
             Mode::Trap => trap(),
-            Mode::Spin => spin(),
+            Mode::Spin => spin(u64::MAX),
+            Mode::Busy => spin(100_000_000),
+            Mode::Allocate => allocate(),
             Mode::Error => return Err("this scorer always fails".into()),
             Mode::Nan => scores[0].value = f64::NAN,
             Mode::OutOfRange => scores[0].value = 1.5,
@@ -90,9 +96,15 @@ fn trap() {
     panic!("this scorer traps");
 }
 
-fn spin() {
-    let mut number = 0_u64;
+fn spin(count: u64) {
+    for number in 0..count {
+        black_box(number);
+    }
+}
+
+fn allocate() {
+    let mut held = Vec::new();
     loop {
-        number = black_box(number.wrapping_add(1));
+        held.push(black_box(vec![1_u8; 1 << 20]));
     }
 }

@@ -9,7 +9,7 @@ use futures::future::join_all;
 use super::samples::{accepted, every_entry, finished, records, verdicts};
 use crate::entry::{Entry, Record};
 use crate::ids::{DeliberationId, Digest, Seq};
-use crate::journal::{Creation, Error, IdempotencyKey, Journal, Statistics, Totals};
+use crate::journal::{Creation, Error, Existing, IdempotencyKey, Journal, Statistics, Totals};
 
 /// Runs every check, each on a journal of its own, which `open` must give empty.
 ///
@@ -256,10 +256,17 @@ pub async fn a_key_creates_once(journal: &(impl Journal + Statistics)) {
         create(&first, key("submit", "k", b"one")).await,
         Creation::New
     );
-    let existing = Creation::Existing {
+    let known = Existing {
         id: first.clone(),
         fingerprint: Digest::of(b"one"),
     };
+    let find = async |scope, name| {
+        let found = journal.find(&key(scope, name, b"two")).await;
+        found.expect("a key is no error")
+    };
+    assert_eq!(find("submit", "k").await, Some(known.clone()));
+    assert_eq!(find("import", "k").await, None);
+    let existing = Creation::Existing(known);
     for (id, request) in [(&first, b"one"), (&second, b"one"), (&second, b"two")] {
         assert_eq!(create(id, key("submit", "k", request)).await, existing);
     }
@@ -310,7 +317,7 @@ pub async fn of_concurrent_creates_with_one_key_one_is_new(journal: &impl Journa
         for (creation, id) in creations.iter().zip(&ids) {
             match creation {
                 Creation::New => assert_eq!(read(journal, id, Seq::START).await.len(), 1),
-                Creation::Existing { id, .. } => assert_eq!(id, winner),
+                Creation::Existing(existing) => assert_eq!(existing.id, *winner),
             }
         }
     }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_trait::async_trait;
 
 use crate::entry::{Entry, Record};
-use crate::ids::{DeliberationId, Digest, Seq};
-use crate::journal::{Creation, Error, IdempotencyKey, Journal, Statistics, Totals};
+use crate::ids::{DeliberationId, Seq};
+use crate::journal::{Creation, Error, Existing, IdempotencyKey, Journal, Statistics, Totals};
 use crate::outcome::Verdict;
 
 /// What a crashed [`MemoryJournal`] does.
@@ -33,7 +33,7 @@ pub struct MemoryJournal {
 struct State {
     deliberations: HashMap<DeliberationId, Deliberation>,
     oldest_first: Vec<DeliberationId>,
-    keys: HashMap<(String, String), (DeliberationId, Digest)>,
+    keys: HashMap<(String, String), Existing>,
     totals: Totals,
     records: usize,
     crash: Option<(usize, Fault)>,
@@ -150,12 +150,9 @@ impl State {
         key: Option<&IdempotencyKey>,
     ) -> Result<Creation, Interruption> {
         if let Some(key) = key
-            && let Some((id, fingerprint)) = self.keys.get(&place_of(key))
+            && let Some(existing) = self.keys.get(&place_of(key))
         {
-            return Ok(Creation::Existing {
-                id: id.clone(),
-                fingerprint: *fingerprint,
-            });
+            return Ok(Creation::Existing(existing.clone()));
         }
         if let Some(existing) = self.deliberations.get(id) {
             let actual = existing.last();
@@ -167,8 +164,11 @@ impl State {
         }
         self.crash_before(1)?;
         if let Some(key) = key {
-            self.keys
-                .insert(place_of(key), (id.clone(), key.fingerprint));
+            let existing = Existing {
+                id: id.clone(),
+                fingerprint: key.fingerprint,
+            };
+            self.keys.insert(place_of(key), existing);
         }
         let deliberation = Deliberation {
             records: vec![accepted.clone()],
@@ -289,6 +289,11 @@ impl Journal for MemoryJournal {
         key: Option<&IdempotencyKey>,
     ) -> Result<Creation, Error> {
         self.call(|state| state.create(id, accepted, key)).await
+    }
+
+    async fn find(&self, key: &IdempotencyKey) -> Result<Option<Existing>, Error> {
+        self.call(|state| Ok(state.keys.get(&place_of(key)).cloned()))
+            .await
     }
 
     async fn append(
