@@ -11,6 +11,9 @@ use conclave::telemetry;
 use anyhow::Context as _;
 use clap::Parser as _;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How long threads that block (a compilation, a look-up of a name) may hold up the end.
 const THREADS_TIMEOUT: Duration = Duration::from_secs(1);
 
