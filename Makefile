@@ -63,9 +63,9 @@ test-full: test ## Run all tests, the long ones too.
 .PHONY: coverage
 coverage: target $(TOOLS)/installed weights ## Run the tests with coverage; the report is in target/llvm-cov/html.
 	@rustup component list --installed | grep -q llvm-tools || rustup component add llvm-tools
-	source <(cargo llvm-cov show-env --export-prefix) && cargo llvm-cov clean --workspace \
-		&& cargo build --workspace --all-targets && cargo nextest run --workspace
-	cargo llvm-cov report --html
+	source <(cargo llvm-cov show-env --sh) && cargo llvm-cov clean --workspace \
+		&& cargo build --workspace --all-targets && cargo nextest run --workspace \
+		&& cargo llvm-cov report --html && cargo llvm-cov report --summary-only | tail -1
 
 .PHONY: bench
 bench: target ## Run the benchmark of tests/bench in release builds.

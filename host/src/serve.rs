@@ -35,7 +35,10 @@ pub use error::Error;
 pub use signals::{Signal, Signals};
 
 /// How long paused sessions may take to journal that they rest, and open calls to end.
-const DRAIN: Duration = Duration::from_secs(10);
+///
+/// With the grace period of 20 s by default, and the second that `main` leaves to threads, this stays
+/// below the 30 s after which Kubernetes kills.
+const DRAIN: Duration = Duration::from_secs(8);
 
 /// The sockets, bound before anything else: an address in use is told at once.
 #[derive(Debug)]
@@ -103,6 +106,7 @@ pub struct Host {
     config: Config,
     clock: Clock,
     tasks: Tasks,
+    journal: Arc<SqliteJournal>,
     plugins: Arc<PluginStore>,
     run: Arc<RunDeliberation>,
     submit: Arc<SubmitDeliberation>,
@@ -148,6 +152,7 @@ impl Host {
             config,
             clock,
             tasks,
+            journal: Arc::clone(&journal),
             plugins,
             run,
             submit: Arc::new(submit),
@@ -227,10 +232,11 @@ impl Host {
     /// Goes on with what the last run did not finish, and removes plugins that nothing needs.
     async fn recover(&self) -> Result<(), Error> {
         let unfinished = self.run.unfinished().await?;
-        match self
-            .plugins
-            .retain(&BTreeSet::from_iter(unfinished.pinned()))
-        {
+        let retained = match unfinished.pinned() {
+            Some(pinned) => self.plugins.retain(&BTreeSet::from_iter(pinned)),
+            None => Ok(Vec::new()),
+        };
+        match retained {
             Ok(removed) if removed.is_empty() => {}
             Ok(removed) => tracing::info!(
                 count = removed.len(),
@@ -253,15 +259,20 @@ impl Host {
     }
 
     fn services(&self) -> grpc::Host {
-        let run = Arc::clone(&self.run);
+        let journal = Arc::clone(&self.journal);
         let has_server = self.config.has_model_server();
         grpc::Host {
             submit: Arc::clone(&self.submit),
             follow: self.follow.clone(),
             clock: self.clock,
-            health: Arc::new(move || match has_server && !run.journal_is_failing() {
-                true => Health::Healthy,
-                false => Health::Unhealthy,
+            health: Arc::new(move || {
+                let journal = Arc::clone(&journal);
+                Box::pin(async move {
+                    match has_server && journal.healthy().await {
+                        true => Health::Healthy,
+                        false => Health::Unhealthy,
+                    }
+                })
             }),
         }
     }

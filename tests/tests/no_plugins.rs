@@ -104,3 +104,15 @@ async fn a_host_does_not_start_with_a_file_that_is_no_plugin() {
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(log.contains("/no/such/directory"), "{log}");
 }
+
+#[tokio::test]
+async fn a_host_does_not_start_with_a_default_plugin_that_is_not_there() {
+    let setup = Setup::bare()
+        .unwrap()
+        .set("plugins.scorer_default", "jugde");
+    let (status, log) = setup.start_in_vain().await.unwrap();
+    assert_eq!(status.code(), Some(1), "{log}");
+    for part in ["`plugins.scorer_default`", "did you mean `judge`?"] {
+        assert!(log.contains(part), "{log}");
+    }
+}

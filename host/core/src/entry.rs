@@ -231,7 +231,7 @@ impl Entry {
         }
     }
 
-    /// Bytes of text that a plugin put into it.
+    /// About how many bytes of it a plugin decided: its texts and lists, with what JSON adds to each.
     #[must_use]
     pub fn plugin_bytes(&self) -> usize {
         let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
@@ -239,11 +239,17 @@ impl Entry {
             Self::Emitted { kind, payload, .. } => kind.len() + payload.len(),
             Self::Scoring { candidates, .. } => candidates
                 .iter()
-                .map(|candidate| candidate.content.len() + optional(&candidate.reasoning))
+                .map(|candidate| {
+                    let texts = candidate.agent.as_str().len() + candidate.content.len();
+                    64 + texts + optional(&candidate.reasoning) + 11 * candidate.jobs.len()
+                })
                 .sum(),
             Self::Scored {
                 result: Ok(scores), ..
-            } => scores.iter().map(|score| optional(&score.rationale)).sum(),
+            } => scores
+                .iter()
+                .map(|score| 64 + optional(&score.rationale))
+                .sum(),
             _ => 0,
         }
     }

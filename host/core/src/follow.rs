@@ -70,21 +70,27 @@ impl FollowDeliberation {
         View::of(std::slice::from_ref(handle.accepted()))
     }
 
+    /// Whether the deliberation has come to this entry; to the start it always has.
+    ///
+    /// # Errors
+    /// [`journal::Error::NotFound`] for an unknown id, [`Error::BeyondEnd`] when it has not.
+    pub async fn has_reached(&self, id: &DeliberationId, entry: Seq) -> Result<(), Error> {
+        let before = Seq(entry.0.saturating_sub(1));
+        if entry > Seq::START && self.journal.read(id, before).await?.is_empty() {
+            let (id, after) = (id.clone(), entry);
+            return Err(Error::BeyondEnd { id, after });
+        }
+        Ok(())
+    }
+
     /// Everything behind `after`, in order, as it comes; ends behind the last record.
     ///
     /// # Errors
-    /// [`journal::Error::NotFound`] for an unknown id, [`Error::BeyondEnd`] when `after` is no entry.
+    /// [`journal::Error::NotFound`] for an unknown id.
     pub async fn watch(&self, id: &DeliberationId, after: Seq) -> Result<Watcher, Error> {
         // In this order: what happens in between is seen twice and shown once, never missed.
         let updates = self.live.get(id).map(|handle| handle.subscribe());
-        let backlog: VecDeque<_> = self.journal.read(id, after).await?.into();
-        if backlog.is_empty() && after > Seq::START {
-            let at_after = self.journal.read(id, Seq(after.0 - 1)).await?;
-            if at_after.is_empty() {
-                let id = id.clone();
-                return Err(Error::BeyondEnd { id, after });
-            }
-        }
+        let backlog = self.journal.read(id, after).await?.into();
         Ok(Watcher {
             journal: Arc::clone(&self.journal),
             id: id.clone(),

@@ -73,7 +73,7 @@ pub trait Journal: Send + Sync {
     ///
     /// # Errors
     /// [`Error::NotFound`] for an unknown id, [`Error::Corrupt`] when a record is damaged,
-    /// [`Error::Unsupported`] when a later build wrote it.
+    /// [`Error::Unsupported`] when another build wrote it.
     async fn read(&self, id: &DeliberationId, after: Seq) -> Result<Vec<Record>, Error>;
 
     /// The ids of the deliberations without a [`Finished`](crate::entry::Entry::Finished) record, oldest first.
@@ -128,8 +128,8 @@ pub enum Error {
         /// How it shows.
         reason: String,
     },
-    /// A record is sound, and of a build that knows more: that one must go on with it.
-    #[error("entry {seq} of `{id}` was written by a later build: {reason}")]
+    /// A record is sound, and of another build: that one, or a later one, must go on with it.
+    #[error("entry {seq} of `{id}` was written by another build: {reason}")]
     Unsupported {
         /// Which deliberation.
         id: DeliberationId,

@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 /// The limits that the session itself enforces. Those of memory, CPU and logs belong to the runtime.
+///
+/// A limit that a journal of an older build does not hold has its default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Limits {
     /// Generations in all.
     pub generations_max: u32,
@@ -30,5 +33,22 @@ impl Default for Limits {
             // A council of ten over ten rounds, graded in each, with 100 KiB an answer, is 10 MiB.
             journal_bytes_max: 64 << 20,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_that_an_older_build_wrote_are_read() {
+        let older =
+            r#"{"generations_max":7,"open_generations_max":8,"entries_max":9,"emit_bytes_max":10}"#;
+        let limits: Limits = serde_json::from_str(older).unwrap();
+        assert_eq!(limits.generations_max, 7);
+        assert_eq!(
+            limits.journal_bytes_max,
+            Limits::default().journal_bytes_max
+        );
     }
 }

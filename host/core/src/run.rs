@@ -2,7 +2,6 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -25,7 +24,6 @@ pub struct RunDeliberation {
     live: Live,
     places: Arc<Semaphore>,
     places_max: usize,
-    journal_failing: AtomicBool,
 }
 
 /// The host holds as many deliberations as it may.
@@ -44,21 +42,25 @@ pub struct Place(
 pub struct Unfinished {
     readable: Vec<(DeliberationId, Vec<Record>)>,
     corrupt: Vec<(DeliberationId, String)>,
+    unsupported: usize,
 }
 
 impl Unfinished {
-    /// The plugins that these deliberations are pinned to.
+    /// The plugins that these deliberations are pinned to; `None` when that cannot be told, because
+    /// another build wrote some of them.
     #[must_use]
-    pub fn pinned(&self) -> Vec<Digest> {
+    pub fn pinned(&self) -> Option<Vec<Digest>> {
+        if self.unsupported > 0 {
+            return None;
+        }
         let accepted = self.readable.iter().filter_map(|(_, records)| {
             match records.first().map(|record| &record.entry) {
                 Some(Entry::Accepted(accepted)) => Some(accepted),
                 _ => None,
             }
         });
-        accepted
-            .flat_map(|accepted| [accepted.strategy.digest, accepted.scorer.digest])
-            .collect()
+        let digests = accepted.flat_map(|it| [it.strategy.digest, it.scorer.digest]);
+        Some(digests.collect())
     }
 
     /// How many there are.
@@ -83,7 +85,6 @@ impl RunDeliberation {
             live,
             places: Arc::new(Semaphore::new(places_max)),
             places_max,
-            journal_failing: AtomicBool::new(false),
         })
     }
 
@@ -91,12 +92,6 @@ impl RunDeliberation {
     #[must_use]
     pub fn live(&self) -> &Live {
         &self.live
-    }
-
-    /// Whether the journal refused the last entry that it was given.
-    #[must_use]
-    pub fn journal_is_failing(&self) -> bool {
-        self.journal_failing.load(Ordering::Relaxed)
     }
 
     /// Takes a place for a new deliberation.
@@ -127,18 +122,10 @@ impl RunDeliberation {
             let created = run.ports.journal.create(&id, &accepted, key.as_ref()).await;
             match &created {
                 Ok(Creation::New) => {
-                    run.journal_failing.store(false, Ordering::Relaxed);
                     handle.note_accepted();
                     run.start(id, handle, place);
                 }
-                // It wrote nothing: whether the journal takes writes did not show.
-                Ok(Creation::Existing(_)) => run.live.remove(&id),
-                Err(error) => {
-                    if error.is_retryable() {
-                        run.journal_failing.store(true, Ordering::Relaxed);
-                    }
-                    run.live.remove(&id);
-                }
+                Ok(Creation::Existing(_)) | Err(_) => run.live.remove(&id),
             }
             created
         });
@@ -174,6 +161,7 @@ impl RunDeliberation {
                 }
                 Err(error @ journal::Error::Unsupported { .. }) => {
                     tracing::error!(%id, error = &error as &dyn std::error::Error, "a deliberation rests");
+                    unfinished.unsupported += 1;
                 }
                 Err(error) => return Err(error),
             }
@@ -224,13 +212,9 @@ impl RunDeliberation {
                 return self.conclude(id, handle, finished);
             }
             match self.run_session(handle, records).await {
-                Ok(End::Finished(record)) => {
-                    self.journal_failing.store(false, Ordering::Relaxed);
-                    return self.conclude(id, handle, record);
-                }
+                Ok(End::Finished(record)) => return self.conclude(id, handle, record),
                 Ok(End::Paused) => return self.let_rest(id, handle),
                 Ok(End::Unwritable(error)) if error.is_retryable() => {
-                    self.journal_failing.store(true, Ordering::Relaxed);
                     tracing::error!(%id, error = &error as &dyn std::error::Error, "the journal takes no entries; the deliberation rests");
                 }
                 Ok(End::Unwritable(error)) => {
@@ -278,6 +262,11 @@ impl RunDeliberation {
             match self.ports.journal.read(id, Seq::START).await {
                 Ok(records) => return Some(records),
                 Err(error) if error.is_retryable() => {}
+                Err(error @ journal::Error::Unsupported { .. }) => {
+                    tracing::error!(%id, error = &error as &dyn std::error::Error, "a deliberation rests");
+                    self.let_rest(id, handle);
+                    return None;
+                }
                 Err(error) => {
                     self.fail_corrupt(id, error.to_string()).await;
                     self.let_rest(id, handle);

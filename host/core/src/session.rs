@@ -109,7 +109,7 @@ struct State {
     jobs: Jobs,
     last_job: JobId,
     score_calls: u32,
-    /// What plugins put into the journal in this run.
+    /// What plugins put into the journal, and were about to when it became too much.
     journal_bytes: usize,
     /// Set when plugins may do no more: why, if they are to blame.
     stopped: Option<Option<Cause>>,
@@ -158,13 +158,17 @@ impl Session {
             accepted.accepted_at_ms,
             &records,
         );
+        let journal_bytes = records
+            .iter()
+            .map(|record| record.entry.plugin_bytes())
+            .sum();
         let state = State {
             history: History::of(records),
             actors: BTreeMap::new(),
             jobs: Jobs::default(),
             last_job: JobId(0),
             score_calls: 0,
-            journal_bytes: 0,
+            journal_bytes,
             stopped: None,
         };
         let session = Self {

@@ -16,6 +16,8 @@ use super::{json, lines, pb};
 
 /// How long a host may be away before watching it is given up: a restart takes seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a host must have held a quiet stream to count as back.
+const SETTLED: Duration = Duration::from_secs(5);
 /// How long to wait before asking an absent host again.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -80,10 +82,11 @@ impl Watching<'_> {
             let lost = match self.client.watch(&uid, self.story.after).await {
                 Err(refused) => refused,
                 Ok(mut stream) => loop {
-                    away = None;
                     tokio::select! {
+                        () = tokio::time::sleep(SETTLED), if away.is_some() => away = None,
                         event = stream.message() => match event {
                             Ok(Some(event)) => {
+                                away = None;
                                 self.take(&event)?;
                                 if self.story.is_finished() {
                                     return Ok(Ended::Finished);

@@ -46,7 +46,7 @@ pub struct Server {
     /// The journal and the plugins that deliberations are pinned to; relative to the working directory.
     pub data_dir: PathBuf,
     /// How long running deliberations may go on after a signal to stop. Kubernetes kills after 30 s:
-    /// this leaves ten of them to pause the rest.
+    /// this leaves ten of them to pause the rest and to end.
     pub shutdown_grace_seconds: u64,
 }
 
@@ -206,7 +206,8 @@ pub struct Plugins {
     pub strategy_default: String,
     /// The scorer of requests that name none; `NAME` or `NAME@VERSION`.
     pub scorer_default: String,
-    /// Strategies that may be live at once; more wait.
+    /// Strategies that may be live at once; more wait. Room for all is reserved in the address space;
+    /// where it does not fit (above some 6,000), each is allocated on demand, which is slower.
     pub instances_max: u32,
     /// Compiled components that are kept in memory.
     pub compiled_max: usize,

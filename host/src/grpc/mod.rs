@@ -22,6 +22,7 @@ use std::sync::Arc;
 use conclave_core::clock::Clock;
 use conclave_core::follow::FollowDeliberation;
 use conclave_core::submit::SubmitDeliberation;
+use futures::future::BoxFuture;
 
 pub use self::health::{Health, Readiness};
 pub use self::server::{ResponseShape, Server, Settings, server};
@@ -48,8 +49,8 @@ pub struct Host {
     pub follow: FollowDeliberation,
     /// The time.
     pub clock: Clock,
-    /// How the host stands now, for `GetStatus`; it is asked at each call and must not block.
-    pub health: Arc<dyn Fn() -> Health + Send + Sync>,
+    /// How the host stands now, for `GetStatus`; it is asked at each call.
+    pub health: Arc<dyn Fn() -> BoxFuture<'static, Health> + Send + Sync>,
 }
 
 impl fmt::Debug for Host {

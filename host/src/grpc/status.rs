@@ -187,7 +187,7 @@ fn of_journal(error: &journal::Error) -> Fault {
             Fault::new(Code::DataLoss, "JOURNAL_CORRUPT", error).with("deliberation_id", id)
         }
         journal::Error::Unsupported { id, .. } => {
-            Fault::new(Code::FailedPrecondition, "JOURNAL_OF_LATER_BUILD", error)
+            Fault::new(Code::FailedPrecondition, "JOURNAL_OF_ANOTHER_BUILD", error)
                 .with("deliberation_id", id)
         }
         journal::Error::Fenced { .. } | journal::Error::Unavailable(_) => {

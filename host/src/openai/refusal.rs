@@ -33,7 +33,7 @@ struct Failed {
 impl Refusal<'_> {
     /// What the refusal means for this request.
     pub(super) fn into_error(self, request: &Request) -> Error {
-        let message = self.without_key(&message(self.body, request));
+        let message = bounded(&self.without_key(&message(self.body, request)));
         let endpoint = request.endpoint.clone();
         let status = self.status;
         match status {
@@ -57,7 +57,7 @@ impl Refusal<'_> {
                 status,
                 message: format!(
                     "it redirects to {}, and redirects are not followed: configure the final address",
-                    self.without_key(&bounded(self.location.unwrap_or("nowhere")))
+                    bounded(&self.without_key(self.location.unwrap_or("nowhere")))
                 ),
             },
             401 | 403 => Error::Rejected {
@@ -123,8 +123,7 @@ pub(super) fn in_stream(
     refusal.into_error(request)
 }
 
-/// The server's message, as OpenAI, older vLLM, Ollama or FastAPI write it; bounded, and without
-/// the prompt.
+/// The server's message, as OpenAI, older vLLM, Ollama or FastAPI write it, without the prompt.
 fn message(body: &[u8], request: &Request) -> String {
     let value: Value = serde_json::from_slice(body).unwrap_or_default();
     let places = [
@@ -138,7 +137,7 @@ fn message(body: &[u8], request: &Request) -> String {
         .iter()
         .find_map(|place| value.pointer(place).and_then(Value::as_str));
     match found {
-        Some(text) => bounded(&without_prompt(text, request)),
+        Some(text) => without_prompt(text, request),
         None => "the server gave no reason".to_owned(),
     }
 }
@@ -176,6 +175,8 @@ mod tests {
     use conclave_core::ids::ModelName;
     use conclave_core::testkit::inference::contract;
 
+    use serde_json::json;
+
     use super::*;
 
     fn request() -> Request {
@@ -207,6 +208,19 @@ mod tests {
         let text = refusal.into_error(&request()).to_string();
         assert!(text.contains("provided: [API key]. (check the"), "{text}");
         assert!(!text.contains("sk-secret"), "{text}");
+
+        // Nor a part of it, where a long message is cut.
+        let long = format!("{}sk-secret", "x".repeat(MESSAGE_CHARS_MAX - 4));
+        let body = json!({ "error": long }).to_string();
+        let refusal = Refusal {
+            status: 400,
+            retry_after: None,
+            location: None,
+            authorization: Some(&header),
+            body: body.as_bytes(),
+        };
+        let text = refusal.into_error(&request()).to_string();
+        assert!(!text.contains("sk-s"), "{text}");
     }
 
     #[test]
@@ -266,8 +280,11 @@ mod tests {
 
     #[test]
     fn a_message_is_bounded_and_does_not_quote_the_prompt() {
-        let long = serde_json::json!({"error": {"message": "é".repeat(10_000)}}).to_string();
-        assert_eq!(message(long.as_bytes(), &request()).chars().count(), 513);
+        let long = json!({"error": {"message": "é".repeat(10_000)}}).to_string();
+        let Error::Rejected { message: cut, .. } = refused(400, &long) else {
+            unreachable!("400 is a rejection");
+        };
+        assert_eq!(cut.chars().count(), 513);
         let quotes = [
             (
                 r#"{"error":"cannot parse: Say hello. (at 1)"}"#,

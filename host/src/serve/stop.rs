@@ -21,6 +21,8 @@ pub(super) async fn end_or_pause(live: &Live, grace: Duration) -> usize {
         }
         tokio::time::sleep(LOOK.min(left)).await;
     }
+    // A submit that was let in before the stop may still come.
+    live.pause_all();
     0
 }
 

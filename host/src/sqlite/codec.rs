@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sound_record_of_a_later_build_is_not_damaged() {
+    fn a_sound_record_of_another_build_is_not_damaged() {
         let id = DeliberationId::new("deliberation-1");
         let later = |version: &str, json: &str| {
             let checksum = checksum(version.as_bytes(), &id, Seq(1), json.as_bytes());
@@ -278,7 +278,7 @@ mod tests {
             let error = later(version, json);
             assert!(matches!(error, Error::Unsupported { .. }), "{error}");
             let start =
-                format!("entry 1 of `deliberation-1` was written by a later build: {reason}");
+                format!("entry 1 of `deliberation-1` was written by another build: {reason}");
             assert!(error.to_string().starts_with(&start), "{error}");
         }
     }

@@ -171,7 +171,7 @@ fn pool(limits: &PluginLimits, strategies: u32, scorers: u32) -> PoolingAllocati
         // Pages that a slot keeps when it is freed: the next instance finds them mapped. Where the
         // kernel tells which were written (Linux 6.7), only those are cleared.
         .pagemap_scan(Enabled::Auto)
-        .linear_memory_keep_resident(1 << 20)
+        .linear_memory_keep_resident(128 << 10)
         .table_keep_resident(16 << 10)
         .max_unused_warm_slots(64);
     pool

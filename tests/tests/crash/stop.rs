@@ -72,42 +72,62 @@ async fn sigterm_pauses_what_runs_and_the_next_start_resumes_it() {
     assert_eq!(pauses.count(), 1);
 }
 
-/// A host that lets what runs go on for longer than a test waits: nothing here ends by the clock.
-async fn graceful(stub: &StubServer) -> Host {
-    let setup = Setup::asking(stub).expect("there is a place for data");
-    let setup = setup.set("server.shutdown_grace_seconds", "3600");
-    setup.start().await.expect("the host starts")
+/// A host that has been told to stop while it runs something.
+struct Stopping {
+    stub: StubServer,
+    host: Host,
+    client: Client,
+    /// What it has accepted; all of it waits for the stub.
+    accepted: Vec<String>,
+    /// What it says to who comes now.
+    refusal: Status,
 }
 
-/// Submits until the host refuses: it takes work until it has seen the signal. What it took is added.
-async fn refused(client: &Client, accepted: &mut Vec<String>) -> Status {
-    let refused = async {
-        loop {
-            match client.create(draft::vote(&["answer:yes"])).await {
-                Ok(created) => accepted.push(created.uid),
-                Err(status) => break status,
+impl Stopping {
+    /// It lets what runs go on for longer than a test waits: nothing here ends by the clock.
+    async fn start() -> Self {
+        let stub = StubServer::start().await.expect("the stub starts");
+        stub.hold();
+        let setup = Setup::asking(&stub).expect("there is a place for data");
+        let setup = setup.set("server.shutdown_grace_seconds", "3600");
+        let host = setup.start().await.expect("the host starts");
+        let client = host.client().await.expect("the host serves");
+        let running = client.create(draft::vote(&["answer:yes"])).await;
+        let mut accepted = vec![running.expect("it is sound").uid];
+        host.terminate().expect("it runs");
+        // It takes work until it has seen the signal.
+        let refusal = Box::pin(async {
+            loop {
+                match client.create(draft::vote(&["answer:yes"])).await {
+                    Ok(created) => accepted.push(created.uid),
+                    Err(status) => break status,
+                }
             }
+        });
+        let refusal = within("a refusal after SIGTERM", refusal).await;
+        Self {
+            refusal: refusal.expect("it comes"),
+            stub,
+            host,
+            client,
+            accepted,
         }
-    };
-    within("a refusal after SIGTERM", Box::pin(refused))
-        .await
-        .expect("it comes")
+    }
 }
 
 #[tokio::test]
 async fn after_sigterm_what_runs_finishes_within_the_grace_and_what_comes_is_refused() {
-    let stub = StubServer::start().await.unwrap();
-    stub.hold();
-    let host = graceful(&stub).await;
-    let client = host.client().await.unwrap();
-    let running = client.create(draft::vote(&["answer:yes"])).await.unwrap();
-    let mut accepted = vec![running.uid];
-    host.terminate().unwrap();
-    let refused = refused(&client, &mut accepted).await;
+    let Stopping {
+        stub,
+        host,
+        client,
+        accepted,
+        refusal,
+    } = Stopping::start().await;
     assert_eq!(
-        (refused.code(), reason(&refused).as_str()),
+        (refusal.code(), reason(&refusal).as_str()),
         (Code::Unavailable, "HOST_NOT_READY"),
-        "{refused}"
+        "{refusal}"
     );
 
     // Whoever waits for what runs is served to its end.
@@ -139,15 +159,12 @@ async fn after_sigterm_what_runs_finishes_within_the_grace_and_what_comes_is_ref
 
 #[tokio::test]
 async fn a_second_sigterm_ends_the_host_at_once_and_the_next_start_resumes_what_ran() {
-    let stub = StubServer::start().await.unwrap();
-    stub.hold();
-    let host = graceful(&stub).await;
-    let client = host.client().await.unwrap();
-    let running = client.create(draft::vote(&["answer:yes"])).await.unwrap();
-    let mut accepted = vec![running.uid];
-    host.terminate().unwrap();
-    // Signals of one kind that nobody has received yet are one.
-    refused(&client, &mut accepted).await;
+    let Stopping {
+        stub,
+        host,
+        accepted,
+        ..
+    } = Stopping::start().await;
     host.terminate().unwrap();
     let (status, setup) = host.ended().await.unwrap();
     assert_eq!(status.code(), Some(143), "{status}");

@@ -320,8 +320,7 @@ impl Guest {
         Ok(Origin::Live)
     }
 
-    /// Bounds what plugins put into the journal. What was there before a restart is not counted again
-    /// in bytes: a replay must not end otherwise than the run before.
+    /// Bounds what plugins put into the journal, over all runs of the session.
     fn charge(&self, state: &mut State, entry: &Entry) -> Result<(), Stopped> {
         let limits = &self.session.accepted.limits;
         let (entries_max, bytes_max) = (limits.entries_max, limits.journal_bytes_max);

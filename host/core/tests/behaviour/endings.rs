@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use conclave_core::entry::{Entry, Record};
+use conclave_core::follow;
 use conclave_core::generation::Failure;
 use conclave_core::outcome::{CauseKind, Completeness, Proposal, Verdict};
 use conclave_core::runtime::{Error, PluginTask};
@@ -34,6 +35,25 @@ fn ends(records: &[Record]) -> Vec<&Result<conclave_core::generation::Generation
         _ => None,
     });
     ends.collect()
+}
+
+/// A bug in the host, or in the runtime, costs GPU time no longer than it must.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_panics_rests_and_its_generations_are_aborted() {
+    let inference = silent();
+    let runtime = ScriptedRuntime::new(|_, guest| async move {
+        ask(&guest, "a", "question")?;
+        tokio::time::sleep(SECOND).await;
+        unreachable!("this is a bug")
+    });
+    let host = host(&inference, runtime).await;
+    let id = host.accept(|_| ()).await;
+    let end = host.follow.wait(&id).await;
+    assert!(matches!(end, Err(follow::Error::Resting(_))), "{end:?}");
+    let aborted = |calls: &Vec<_>| !calls.is_empty();
+    inference.until(aborted).await;
+    assert_eq!(inference.attempts(CallState::Aborted).len(), 1);
+    assert!(host.tasks.drained(SECOND).await, "no task is left");
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,8 +7,7 @@ use conclave_core::follow;
 use conclave_core::ids::{DeliberationId, JobId, Seq};
 use conclave_core::journal::Journal as _;
 use conclave_core::live::Update;
-use conclave_core::submit::{self, Submission};
-use conclave_core::testkit::host::{Host, draft};
+use conclave_core::testkit::host::Host;
 use conclave_core::testkit::inference::{CallState, Script, ScriptedInference};
 use conclave_core::testkit::journal::{Fault, MemoryJournal};
 use conclave_core::testkit::runtime::ScriptedRuntime;
@@ -94,14 +93,12 @@ async fn a_deliberation_rests_while_the_journal_fails_and_goes_on_after() {
     let inference = answering();
     let (host, id) = crashing(1, Fault::Fail, &inference).await;
     tokio::time::sleep(60 * SECOND).await;
-    assert!(host.run.journal_is_failing());
     assert_eq!(sent(&inference), []);
     assert_eq!(host.follow.active().len(), 1, "it is still held");
     host.journal.revive();
     let view = host.follow.wait(&id).await.expect("it finishes");
     assert_eq!(winner(&view), "seven");
     assert_eq!(sent(&inference), [(1, 1)]);
-    assert!(!host.run.journal_is_failing());
 }
 
 #[tokio::test(start_paused = true)]
@@ -109,31 +106,11 @@ async fn a_result_that_the_journal_did_not_take_is_asked_for_again() {
     let inference = answering();
     let (host, id) = crashing(3, Fault::Fail, &inference).await;
     tokio::time::sleep(60 * SECOND).await;
-    assert!(host.run.journal_is_failing());
     assert_eq!(sent(&inference), [(1, 1)]);
     host.journal.revive();
     let view = host.follow.wait(&id).await.expect("it finishes");
     assert_eq!(winner(&view), "seven");
     assert_eq!(sent(&inference), [(1, 1), (1, 2)]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn whether_the_journal_fails_shows_at_the_next_submit() {
-    let host = host(&answering(), ScriptedRuntime::new(ask_once)).await;
-    host.journal.crash_after(host.journal.stored(), Fault::Fail);
-    let submission = Submission {
-        draft: draft(),
-        ..Submission::default()
-    };
-    let refused = host.submit.submit(submission).await;
-    assert!(
-        matches!(refused, Err(submit::Error::Journal(_))),
-        "{refused:?}"
-    );
-    assert!(host.run.journal_is_failing());
-    host.journal.revive();
-    host.accept(|_| ()).await;
-    assert!(!host.run.journal_is_failing());
 }
 
 #[tokio::test(start_paused = true)]
@@ -170,7 +147,6 @@ async fn what_runs_when_the_journal_fails_is_aborted() {
 async fn a_cancel_while_the_journal_fails_is_fulfilled_when_it_works_again() {
     let (host, id) = crashing(3, Fault::Fail, &answering()).await;
     tokio::time::sleep(20 * SECOND).await;
-    assert!(host.run.journal_is_failing());
     let cancel = host.follow.cancel(&id, "enough".to_owned());
     let revive = async {
         tokio::time::sleep(20 * SECOND).await;
@@ -179,7 +155,6 @@ async fn a_cancel_while_the_journal_fails_is_fulfilled_when_it_works_again() {
     let (view, ()) = futures::join!(cancel, revive);
     let state = view.expect("it is cancelled").state;
     assert_eq!(state, State::Cancelled("enough".to_owned()));
-    assert!(!host.run.journal_is_failing());
     assert!(host.run.live().is_empty());
 }
 
@@ -203,5 +178,4 @@ async fn a_host_that_was_fenced_out_lets_the_deliberation_rest() {
     let end = host.follow.wait(&id).await;
     assert!(matches!(end, Err(follow::Error::Resting(_))), "{end:?}");
     assert_eq!(host.records(&id).len(), records.len() + 1);
-    assert!(!host.run.journal_is_failing());
 }

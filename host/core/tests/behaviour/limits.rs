@@ -1,6 +1,7 @@
 //! The limits that the session enforces, and the requests that it refuses.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use conclave_core::entry::Entry;
 use conclave_core::generation::{GenerationRequest, Sampling};
@@ -15,7 +16,9 @@ use conclave_core::testkit::journal::MemoryJournal;
 use conclave_core::testkit::runtime::ScriptedRuntime;
 use tokio::sync::Semaphore;
 
-use crate::support::{Notes, SECOND, answer, ask, cause, cut, host, id_of, limited, ports, run};
+use crate::support::{
+    Notes, SECOND, answer, ask, cause, cut, host, host_on, id_of, limited, ports, run,
+};
 
 fn answering() -> Arc<ScriptedInference> {
     Arc::new(ScriptedInference::answering("seven"))
@@ -126,27 +129,39 @@ async fn the_bytes_that_plugins_put_into_the_journal_are_limited_together() {
         journal_bytes_max: 1000,
         ..Limits::default()
     };
-    let payload = || format!("\"{}\"", "x".repeat(94));
-    let runtime = ScriptedRuntime::new(move |_, guest: Guest| async move {
+    let runtime = ScriptedRuntime::new(|_, guest: Guest| async move {
+        let payload = format!("\"{}\"", "x".repeat(94));
         let graded = crate::support::candidate(&"x".repeat(500));
         let _ = guest.score(vec![graded]).await?;
         for _ in 0..100 {
-            guest.emit("note".to_owned(), payload())?;
+            guest.emit("note".to_owned(), payload.clone())?;
         }
         Ok(answer("done"))
     });
-    let host = limited(limits, &answering(), runtime);
+    let host = limited(limits, &answering(), runtime.clone());
     let id = host.accept(|_| ()).await;
     let view = host.follow.wait(&id).await.expect("it finishes");
-    let cause = cause(&view);
-    assert_eq!(cause.kind, CauseKind::PluginLimitExceeded);
+    let told = cause(&view);
+    assert_eq!(told.kind, CauseKind::PluginLimitExceeded);
     let text = "strategy `scripted@1.0.0` exceeded the limit `limits.journal_bytes_max`: 1000";
-    assert!(cause.message.starts_with(text), "{cause}");
+    assert!(told.message.starts_with(text), "{told}");
     let records = host.records(&id);
     let emitted = records
         .iter()
         .filter(|record| matches!(record.entry, Entry::Emitted { .. }));
-    assert_eq!(emitted.count(), 5, "of 100 bytes each, beside the 500");
+    assert_eq!(
+        emitted.count(),
+        3,
+        "of 100 bytes each, beside the candidate and its score"
+    );
+
+    // A restart gives no more room.
+    let kept = records.len() - 1;
+    let journal = cut(&records, kept, Duration::ZERO).await;
+    let host = host_on(&journal, &answering(), runtime).await;
+    let view = host.follow.wait(&id).await.expect("it finishes");
+    assert_eq!(cause(&view).kind, CauseKind::PluginLimitExceeded);
+    assert_eq!(host.records(&id).len(), kept + 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! A host that stops lets its deliberations rest; the next one finishes them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use conclave_core::entry::Entry;
 use conclave_core::follow;
@@ -16,7 +17,8 @@ use conclave_core::testkit::runtime::ScriptedRuntime;
 use conclave_core::view::{State, View};
 
 use crate::support::{
-    SECOND, answer, ask, ask_once, host, host_on, ports, sent, spent, until, winner,
+    SECOND, answer, ask, ask_once, cut, host, host_on, id_of, ports, run, sent, spent, until,
+    winner,
 };
 
 async fn both(_: PluginTask, guest: Guest) -> Result<Proposal, Error> {
@@ -40,6 +42,32 @@ fn first_model() -> Arc<ScriptedInference> {
 
 fn answering(text: &str) -> Arc<ScriptedInference> {
     Arc::new(ScriptedInference::answering(text))
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_let_in_while_the_host_stops_rests_too() {
+    let host = host(&answering("yes"), ScriptedRuntime::new(ask_once)).await;
+    host.run.live().pause_all();
+    let id = host.accept(|_| ()).await;
+    let end = host.follow.wait(&id).await;
+    assert!(matches!(end, Err(follow::Error::Resting(_))), "{end:?}");
+    assert!(host.tasks.drained(SECOND).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_of_other_rules_rests_for_the_build_that_knows_them() {
+    let inference = answering("yes");
+    let runtime = ScriptedRuntime::new(ask_once);
+    let (_, mut whole) = run(&inference, runtime.clone()).await;
+    if let Entry::Accepted(accepted) = &mut whole[0].entry {
+        accepted.semantics += 1;
+    }
+    let journal = cut(&whole, 2, Duration::ZERO).await;
+    let host = host_on(&journal, &inference, runtime).await;
+    let id = id_of(&whole);
+    let end = host.follow.wait(&id).await;
+    assert!(matches!(end, Err(follow::Error::Resting(_))), "{end:?}");
+    assert_eq!(host.records(&id), whole[..2], "nothing is written");
 }
 
 #[tokio::test(start_paused = true)]

@@ -194,6 +194,22 @@ async fn a_generation_that_was_cancelled_is_not_sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_dropped_set_is_empty_and_its_members_go_on() {
+    let runtime = ScriptedRuntime::new(|_, guest| async move {
+        let (dropped, other) = (guest.job_set(), guest.job_set());
+        let job = ask(&guest, "a", "question")?;
+        let _ = guest.add(dropped, job);
+        guest.drop_set(dropped);
+        assert_ne!(guest.job_set(), other, "its number is not given again");
+        assert_eq!(guest.next(dropped, None).await?, Event::Empty);
+        let generation = guest.wait(job).await?.expect("it is answered");
+        Ok(answer(&generation.text))
+    });
+    let (view, _) = run(&model(&[10]), runtime).await;
+    assert_eq!(winner(&view), "answer 1");
+}
+
+#[tokio::test(start_paused = true)]
 async fn downtime_counts_for_a_timer() {
     async fn patient(_: PluginTask, guest: Guest) -> Result<Proposal, Error> {
         let _ = generate(&guest, "a", "question").await?;

@@ -95,15 +95,17 @@ async fn a_watcher_that_resumes_gets_exactly_the_rest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn watching_behind_an_entry_that_is_not_there_is_refused() {
+async fn an_entry_is_reached_when_it_is_there() {
     let (host, id) = polling().await;
     host.follow.wait(&id).await.expect("it finishes");
-    let after = Seq(host.records(&id).len() as u64 + 1);
-    let refused = host
-        .follow
-        .watch(&id, after)
-        .await
-        .expect_err("it is no entry");
+    let last = host.records(&id).len() as u64;
+    for entry in [0, 1, last] {
+        let reached = host.follow.has_reached(&id, Seq(entry)).await;
+        reached.expect("it is there");
+    }
+    let after = Seq(last + 1);
+    let refused = host.follow.has_reached(&id, after).await;
+    let refused = refused.expect_err("it is no entry");
     assert!(
         matches!(refused, follow::Error::BeyondEnd { .. }),
         "{refused}"

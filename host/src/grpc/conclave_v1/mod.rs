@@ -126,6 +126,7 @@ impl ConclaveV1 {
             );
             return Err(Refusal::field("after_sequence", message));
         };
+        self.host.follow.has_reached(&id, Seq(after)).await?;
         // From the start, whatever has been seen: what comes later refers to it.
         let watcher = self.host.follow.watch(&id, Seq::START).await?;
         let narrator = Narrator::new(Seq(after), self.host.clock);

@@ -92,7 +92,7 @@ impl RayExecutor {
     /// How the host stands. Statistics that cannot be read are left out and degrade it: a question
     /// after its health is answered even then.
     async fn host_status(&self, include_stats: bool) -> HostStatus {
-        let mut health = (self.host.health)();
+        let mut health = (self.host.health)().await;
         if !self.readiness.is_ready() {
             health = Health::Unhealthy;
         }

@@ -69,7 +69,7 @@ impl Served {
             submit: Arc::new(fakes.submit),
             follow: fakes.follow,
             clock: Clock::system(),
-            health: Arc::new(|| Health::Healthy),
+            health: Arc::new(|| Box::pin(async { Health::Healthy })),
         };
         let (server, readiness) = server(host, settings).await;
         readiness.set(true).await;

@@ -16,7 +16,13 @@ pub(super) fn client(served: &Served) -> DeliberationsClient<Channel> {
     DeliberationsClient::new(served.channel.clone())
 }
 
-pub(super) fn create() -> CreateDeliberationRequest {
+/// Creates one that is sound; its name.
+pub(super) async fn created(client: &mut DeliberationsClient<Channel>) -> String {
+    let created = client.create_deliberation(create()).await;
+    created.unwrap().into_inner().name
+}
+
+fn create() -> CreateDeliberationRequest {
     let agent = |id: &str| Agent {
         id: id.to_owned(),
         ..Agent::default()
@@ -75,12 +81,7 @@ async fn a_deliberation_is_created_waited_for_and_read() {
 async fn a_wait_ends_at_its_timeout_or_at_the_call_s_deadline() {
     let served = Served::hanging().await;
     let mut client = client(&served);
-    let name = client
-        .create_deliberation(create())
-        .await
-        .unwrap()
-        .into_inner()
-        .name;
+    let name = created(&mut client).await;
     let timeout = Some(prost_types::Duration {
         seconds: 0,
         nanos: 30_000_000,

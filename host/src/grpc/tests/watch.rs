@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use conclave_core::testkit::inference::{Script, ScriptedInference};
-use tonic::Code;
 use tonic::transport::Channel;
+use tonic::{Code, Streaming};
 use tonic_types::StatusExt as _;
 
-use super::native::{client, create, wait};
+use super::native::{client, created, wait};
 use super::{Served, soon, told};
 use crate::grpc::Settings;
 use crate::grpc::pb::conclave::v1::deliberation::State;
@@ -17,20 +17,26 @@ use crate::grpc::pb::conclave::v1::{
     CancelDeliberationRequest, DeliberationEvent, WatchDeliberationRequest,
 };
 
+async fn watching(
+    client: &mut DeliberationsClient<Channel>,
+    name: &str,
+    after_sequence: i64,
+) -> Streaming<DeliberationEvent> {
+    let name = name.to_owned();
+    let request = WatchDeliberationRequest {
+        name,
+        after_sequence,
+    };
+    let stream = client.watch_deliberation(request).await;
+    stream.unwrap().into_inner()
+}
+
 async fn watched(
     client: &mut DeliberationsClient<Channel>,
     name: &str,
     after_sequence: i64,
 ) -> Vec<DeliberationEvent> {
-    let request = WatchDeliberationRequest {
-        name: name.to_owned(),
-        after_sequence,
-    };
-    let mut stream = client
-        .watch_deliberation(request)
-        .await
-        .unwrap()
-        .into_inner();
+    let mut stream = watching(client, name, after_sequence).await;
     let mut events = Vec::new();
     while let Some(event) = stream.message().await.unwrap() {
         events.push(event);
@@ -42,12 +48,7 @@ async fn watched(
 async fn a_watch_tells_the_story_and_resumes_behind_any_event() {
     let served = Served::answering("yes").await;
     let mut client = client(&served);
-    let name = client
-        .create_deliberation(create())
-        .await
-        .unwrap()
-        .into_inner()
-        .name;
+    let name = created(&mut client).await;
     client.wait_deliberation(wait(&name)).await.unwrap();
     let events = watched(&mut client, &name, 0).await;
     let kinds: Vec<_> = events
@@ -66,6 +67,24 @@ async fn a_watch_tells_the_story_and_resumes_behind_any_event() {
             events[seen + 1..]
         );
     }
+}
+
+#[tokio::test]
+async fn a_watch_behind_an_event_that_is_not_there_is_out_of_range() {
+    let served = Served::answering("yes").await;
+    let mut client = client(&served);
+    let name = created(&mut client).await;
+    let request = WatchDeliberationRequest {
+        name,
+        after_sequence: 1000,
+    };
+    let status = client.watch_deliberation(request).await.unwrap_err();
+    let (code, reason, message) = told(&status);
+    assert_eq!(
+        (code, reason.as_str()),
+        (Code::OutOfRange, "AFTER_SEQUENCE_BEYOND_END")
+    );
+    assert!(message.ends_with("has no entry 1000 yet"), "{message}");
 }
 
 fn kind(event: &Event) -> &'static str {
@@ -92,21 +111,8 @@ async fn a_live_watch_shows_tokens_and_the_cancel() {
     };
     let served = Served::start(ScriptedInference::new(script), Settings::default()).await;
     let mut client = client(&served);
-    let name = client
-        .create_deliberation(create())
-        .await
-        .unwrap()
-        .into_inner()
-        .name;
-    let request = WatchDeliberationRequest {
-        name: name.clone(),
-        after_sequence: 0,
-    };
-    let mut stream = client
-        .watch_deliberation(request)
-        .await
-        .unwrap()
-        .into_inner();
+    let name = created(&mut client).await;
+    let mut stream = watching(&mut client, &name, 0).await;
     let mut kinds = Vec::new();
     while let Some(event) = stream.message().await.unwrap() {
         let event = event.event.unwrap();
@@ -138,21 +144,8 @@ async fn a_live_watch_shows_tokens_and_the_cancel() {
 async fn a_watch_of_a_host_that_stops_ends_with_unavailable() {
     let served = Served::hanging().await;
     let mut client = client(&served);
-    let name = client
-        .create_deliberation(create())
-        .await
-        .unwrap()
-        .into_inner()
-        .name;
-    let request = WatchDeliberationRequest {
-        name,
-        after_sequence: 0,
-    };
-    let mut stream = client
-        .watch_deliberation(request)
-        .await
-        .unwrap()
-        .into_inner();
+    let name = created(&mut client).await;
+    let mut stream = watching(&mut client, &name, 0).await;
     soon().await;
     served.run.live().pause_all();
     let mut kinds = Vec::new();
@@ -182,21 +175,12 @@ async fn a_client_that_goes_away_ends_its_watch() {
     )
     .await;
     let mut client = client(&served);
-    let name = client
-        .create_deliberation(create())
-        .await
-        .unwrap()
-        .into_inner()
-        .name;
+    let name = created(&mut client).await;
     let request = || WatchDeliberationRequest {
         name: name.clone(),
         after_sequence: 0,
     };
-    let stream = client
-        .watch_deliberation(request())
-        .await
-        .unwrap()
-        .into_inner();
+    let stream = watching(&mut client, &name, 0).await;
     // The watch holds the only place.
     let status = client.watch_deliberation(request()).await.unwrap_err();
     let (code, reason, _) = told(&status);
