@@ -188,8 +188,8 @@ Ctrl-C cancels the deliberation on the host and waits until that is done; a seco
 With --detach the command only submits: watch it with `conclave watch ID`.
 
 Examples:
-  conclave run \"Is 91 prime? Answer yes or no.\" --agents 5 \\
-      --param extract.rule=choice --param 'extract.choices=[\"yes\",\"no\"]'
+  conclave run \"How many legs does a spider have?\" --agents 5 \\
+      --param extract.rule=first_integer --scorer-param extract.rule=first_integer
   conclave run \"$(cat task.md)\" --strategy critique-revise --scorer judge --timeout 600
   conclave run \"2+2?\" --agents 9 --params '{\"stop\":{\"rule\":\"none\"}}' --json")]
 pub struct RunArgs {
