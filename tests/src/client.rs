@@ -127,6 +127,14 @@ impl Client {
         Ok(Events(answer(client.watch_deliberation(request)).await?))
     }
 
+    /// All that is journaled of a deliberation, to its end.
+    ///
+    /// # Errors
+    /// What the host answers, or with which the stream ends before.
+    pub async fn history(&self, uid: &str) -> Result<Vec<pb::DeliberationEvent>, Status> {
+        self.watch(uid, 0).await?.rest().await
+    }
+
     /// Cancels a deliberation.
     ///
     /// # Errors

@@ -125,13 +125,7 @@ async fn a_failed_generation_is_tried_again_as_often_as_the_request_allows() {
         .create(vote(&["flaky:2:answer:yes"]).retries(2))
         .await
         .unwrap();
-    let events = client
-        .watch(&created.uid, 0)
-        .await
-        .unwrap()
-        .rest()
-        .await
-        .unwrap();
+    let events = client.history(&created.uid).await.unwrap();
     let started = |event: &pb::DeliberationEvent| match &event.event {
         Some(Event::GenerationStarted(started)) => {
             Some((started.attempt, started.retry_cause.clone()))

@@ -40,13 +40,7 @@ async fn a_vote_goes_from_create_over_its_events_to_its_outcome() {
         .await
         .unwrap();
     assert_eq!(created.name, format!("deliberations/{}", created.uid));
-    let events = client
-        .watch(&created.uid, 0)
-        .await
-        .unwrap()
-        .rest()
-        .await
-        .unwrap();
+    let events = client.history(&created.uid).await.unwrap();
     let done = client.wait(&created.uid).await.unwrap();
 
     assert_eq!(done.state(), State::Completed);
@@ -141,13 +135,7 @@ async fn agents_revise_each_others_answers_where_the_judge_grades_the_revision_h
         .strategy("critique-revise", json!({"rounds": 1}))
         .scorer("judge", json!({}));
     let created = client.create(asked).await.unwrap();
-    let events = client
-        .watch(&created.uid, 0)
-        .await
-        .unwrap()
-        .rest()
-        .await
-        .unwrap();
+    let events = client.history(&created.uid).await.unwrap();
     let done = client.wait(&created.uid).await.unwrap();
 
     assert_eq!(failure(&done), ("", ""));
@@ -192,13 +180,7 @@ async fn each_agent_has_its_own_model_and_prompt_and_only_allowed_metadata() {
                 .to_owned();
     });
     let created = client.create(asked).await.unwrap();
-    let events = client
-        .watch(&created.uid, 0)
-        .await
-        .unwrap()
-        .rest()
-        .await
-        .unwrap();
+    let events = client.history(&created.uid).await.unwrap();
     let prompts: HashMap<_, _> = events.iter().filter_map(answer_of).collect();
     assert_eq!(prompts["a"], "a as DEV on Is 7 prime?");
     assert_eq!(prompts["b"], "language=Rust tone=kind ");

@@ -36,13 +36,14 @@ impl Clock {
         u64::try_from(unix.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// The instant at which [`Clock::unix_ms`] shows this time; now, when that is past.
+    /// The instant at which [`Clock::unix_ms`] begins to show this time, the same at every call; when
+    /// the clock was set, if it was later already.
     #[must_use]
     pub fn instant_of(&self, unix_ms: u64) -> Instant {
-        let ahead = Duration::from_millis(unix_ms.saturating_sub(self.unix_ms()));
+        let ahead = Duration::from_millis(unix_ms).saturating_sub(self.origin_unix);
         // A time too far away to be an instant is as good as a day.
-        let now = Instant::now();
-        now.checked_add(ahead)
-            .unwrap_or(now + Duration::from_secs(86_400))
+        self.origin
+            .checked_add(ahead)
+            .unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400))
     }
 }

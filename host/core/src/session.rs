@@ -232,6 +232,10 @@ impl Session {
             }
             proposal = self.deliberate() => match proposal {
                 Err(runtime::Error::Stopped) if self.blamed().is_none() => Ending::Unwritable,
+                // Its generations have the same deadline, and may have told it first.
+                _ if self.blamed().is_none() && self.log.now_ms() >= self.accepted.deadline_ms() => {
+                    Ending::Verdict(Verdict::Failed(self.deadline_passed()))
+                }
                 proposal => Ending::Verdict(self.judge(proposal)),
             },
         }

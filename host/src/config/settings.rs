@@ -202,9 +202,9 @@ impl Default for Limits {
 pub struct Plugins {
     /// A directory whose `.wasm` files are loaded beside the built-in plugins.
     pub dir: Option<PathBuf>,
-    /// The strategy of requests that name none; `NAME` or `NAME@VERSION`.
+    /// The strategy of requests that name none; `NAME`, `NAME@VERSION` or `NAME@sha256:DIGEST`.
     pub strategy_default: String,
-    /// The scorer of requests that name none; `NAME` or `NAME@VERSION`.
+    /// The scorer of requests that name none; `NAME`, `NAME@VERSION` or `NAME@sha256:DIGEST`.
     pub scorer_default: String,
     /// Strategies that may be live at once; more wait. Room for all is reserved in the address space;
     /// where it does not fit (above some 6,000), each is allocated on demand, which is slower.

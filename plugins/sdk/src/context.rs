@@ -122,7 +122,7 @@ impl Session {
         Ok(())
     }
 
-    /// Writes to the host's log under this deliberation's id.
+    /// Writes to the host's log under this deliberation's id, where its operator has plugins logged.
     pub fn log(&self, level: Level, message: impl fmt::Display) {
         self.executor.host().log(level, &message.to_string());
     }

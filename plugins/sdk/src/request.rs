@@ -116,7 +116,8 @@ impl GenerationRequest {
         self
     }
 
-    /// Sets the place among this deliberation's waiting generations: 0 is first, 255 last.
+    /// Sets the place among this deliberation's waiting generations: 0 is first, 255 last. A hint,
+    /// which a host may leave unused.
     #[must_use]
     pub fn priority(mut self, priority: impl Into<Option<u8>>) -> Self {
         self.priority = priority.into();

@@ -65,7 +65,7 @@ async fn sigterm_pauses_what_runs_and_the_next_start_resumes_it() {
         [1, 2, 2, 3],
         "the first is not sent again, the second is"
     );
-    let events = client.watch(&uid, 0).await.unwrap().rest().await.unwrap();
+    let events = client.history(&uid).await.unwrap();
     let pauses = events
         .iter()
         .filter(|event| matches!(event.event, Some(Event::Paused(_))));

@@ -56,6 +56,23 @@ async fn a_session_that_panics_rests_and_its_generations_are_aborted() {
     assert!(host.tasks.drained(SECOND).await, "no task is left");
 }
 
+/// A generation has the deliberation's deadline too: what the strategy makes of that comes too late.
+#[tokio::test(start_paused = true)]
+async fn what_a_strategy_returns_behind_the_deadline_is_not_its_end() {
+    let runtime = ScriptedRuntime::new(|_, _| async {
+        // The clock moves, and nobody else is polled before this returns.
+        let mut passing = Box::pin(tokio::time::advance(5 * SECOND));
+        let _ = futures::poll!(passing.as_mut());
+        Err(Error::Refused(
+            "the generation's deadline passed".to_owned(),
+        ))
+    });
+    let host = host(&answering(), runtime).await;
+    let id = host.accept(|draft| draft.timeout = Some(5 * SECOND)).await;
+    let view = host.follow.wait(&id).await.expect("it finishes");
+    assert_eq!(cause(&view).kind, CauseKind::DeadlineExceeded);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_deadline_fails_the_deliberation_and_aborts_its_generations() {
     let inference = silent();
