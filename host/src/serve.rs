@@ -13,6 +13,7 @@ use std::time::Duration;
 use conclave_core::clock::Clock;
 use conclave_core::follow::FollowDeliberation;
 use conclave_core::live::Live;
+use conclave_core::observer::Observers;
 use conclave_core::plugin::Plugins as _;
 use conclave_core::run::RunDeliberation;
 use conclave_core::session::Ports;
@@ -136,6 +137,7 @@ impl Host {
             runtime: Arc::new(WasmRuntime::new(engine, plugins.clone())),
             clock,
             tasks: tasks.clone(),
+            observers: Observers::default(),
             retry: config.retry(),
             in_flight: Arc::new(Semaphore::new(config.inference.in_flight_max)),
         };

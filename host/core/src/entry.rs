@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::generation::{Failure, Generation, GenerationRequest};
-use crate::ids::{Actor, AgentId, DeliberationId, Digest, JobId, ModelName, Seq};
+use crate::ids::{Actor, AgentId, DeliberationId, Digest, JobId, ModelName, Seq, Tenant};
 use crate::limits::Limits;
 use crate::outcome::{Candidate, Score, Spent, Verdict};
 use crate::plugin::PluginRef;
@@ -157,6 +157,9 @@ pub struct Accepted {
     pub accepted_at_ms: u64,
     /// [`SEMANTICS_VERSION`] at acceptance.
     pub semantics: u32,
+    /// Whose it is.
+    #[serde(default, skip_serializing_if = "Tenant::is_default")]
+    pub tenant: Tenant,
     /// W3C trace context of the submit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,

@@ -13,6 +13,7 @@ pub mod inference;
 pub mod journal;
 pub mod limits;
 pub mod live;
+pub mod observer;
 pub mod outcome;
 pub mod params;
 pub mod plugin;

@@ -123,6 +123,8 @@ impl RunDeliberation {
             match &created {
                 Ok(Creation::New) => {
                     handle.note_accepted();
+                    let observers = &run.ports.observers;
+                    observers.journaled(handle.accepted(), handle.accepted());
                     run.start(id, handle, place);
                 }
                 Ok(Creation::Existing(_)) | Err(_) => run.live.remove(&id),

@@ -37,6 +37,7 @@ use crate::ids::{Actor, JobId};
 use crate::inference::Inference;
 use crate::journal::{self, Journal};
 use crate::live::{Handle, Wish, lock};
+use crate::observer::Observers;
 use crate::outcome::{Cause, CauseKind, Outcome, Proposal, Verdict};
 use crate::runtime::{self, PluginTask, Runtime};
 use crate::tasks::Tasks;
@@ -63,6 +64,8 @@ pub struct Ports {
     pub clock: Clock,
     /// Where tasks are started.
     pub tasks: Tasks,
+    /// Who is told of every entry.
+    pub observers: Observers,
     /// How failed generations are tried again.
     pub retry: Retry,
     /// Bounds the generations that the host has in flight, over all sessions.
@@ -190,7 +193,10 @@ impl Session {
         let session = Arc::clone(self);
         let journal = Arc::clone(&self.ports.journal);
         let writer = self.ports.tasks.spawn("journal writer", async move {
-            session.log.write(&*journal, &session.handle).await
+            session
+                .log
+                .write(&*journal, &session.handle, &session.ports.observers)
+                .await
         });
         let last = match self.ending().await {
             Ending::Verdict(verdict) => self.finish(verdict),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::entry::{Accepted, Entry, Record, SEMANTICS_VERSION, digest_of};
-use crate::ids::{DeliberationId, Seq};
+use crate::ids::{DeliberationId, Seq, Tenant};
 use crate::journal::{self, Creation, IdempotencyKey, Journal};
 use crate::limits::Limits;
 use crate::plugin::{self, Kind, Plugin, PluginRef, Plugins};
@@ -38,6 +38,8 @@ pub struct Submission {
     pub draft: Draft,
     /// A scope, and a key of the client's that is unique in it: the same pair is the same deliberation.
     pub idempotency: Option<(&'static str, String)>,
+    /// Whose it is.
+    pub tenant: Tenant,
     /// W3C trace context.
     pub traceparent: Option<String>,
 }
@@ -139,6 +141,7 @@ impl SubmitDeliberation {
             seed: seed(&id),
             accepted_at_ms: self.clock.unix_ms(),
             semantics: SEMANTICS_VERSION,
+            tenant: submission.tenant,
             traceparent: submission.traceparent,
         };
         let record = Arc::new(Record {

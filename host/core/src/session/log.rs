@@ -12,6 +12,7 @@ use crate::entry::{Entry, Record};
 use crate::ids::{DeliberationId, JobId, Seq};
 use crate::journal::{Error, Journal};
 use crate::live::{Handle, Update, lock};
+use crate::observer::Observers;
 use crate::tally::Tally;
 
 /// Pieces of answers that may wait for the entries before them to be durable; more are dropped.
@@ -175,6 +176,7 @@ impl Log {
         &self,
         journal: &dyn Journal,
         watchers: &Handle,
+        observers: &Observers,
     ) -> Result<(), Error> {
         loop {
             let (updates, sealed) = {
@@ -194,6 +196,9 @@ impl Log {
                 return Err(error);
             }
             for update in updates {
+                if let Update::Record(record) = &update {
+                    observers.journaled(watchers.accepted(), record);
+                }
                 watchers.publish(update);
             }
         }

@@ -16,6 +16,7 @@ use crate::ids::{AgentId, DeliberationId, Digest};
 use crate::inference::Inference;
 use crate::limits::Limits;
 use crate::live::Live;
+use crate::observer::Observers;
 use crate::params::ParamsSchema;
 use crate::plugin::{self, Descriptor, Kind, Plugin, PluginChoice, PluginRef, Plugins, near_names};
 use crate::request::{AgentDraft, Draft, Policy};
@@ -79,6 +80,7 @@ impl Host {
             runtime,
             clock,
             tasks: tasks.clone(),
+            observers: Observers::default(),
             retry: Retry::default(),
             in_flight: Arc::new(Semaphore::new(1024)),
         };

@@ -77,6 +77,7 @@ pub(crate) fn ports(
         runtime: Arc::new(runtime),
         clock: Clock::system(),
         tasks: Tasks::default(),
+        observers: conclave_core::observer::Observers::default(),
         retry: Retry::default(),
         in_flight: Arc::new(Semaphore::new(1024)),
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::endpoint::Endpoint;
 use crate::entry::{Accepted, Entry, JobInfo, Record, Remaining, SEMANTICS_VERSION};
 use crate::generation::{Failure, FinishReason, Generation, Usage};
-use crate::ids::{Actor, AgentId, DeliberationId, Digest, JobId, ModelName, Seq};
+use crate::ids::{Actor, AgentId, DeliberationId, Digest, JobId, ModelName, Seq, Tenant};
 use crate::limits::Limits;
 use crate::outcome::{
     Candidate, Cause, CauseKind, Completeness, Outcome, Proposal, Ranked, Score, Spent, Verdict,
@@ -28,6 +28,7 @@ pub fn accepted(id: &DeliberationId) -> Record {
         seed: u64::MAX - 1,
         accepted_at_ms: 1_763_766_000_123,
         semantics: SEMANTICS_VERSION,
+        tenant: Tenant::new("research"),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
     };
     Record {
