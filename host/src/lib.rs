@@ -1,6 +1,7 @@
 //! Conclave, an execution host for LLM deliberation: the adapters behind the ports of
 //! `conclave-core`, one module a technology, and what the binary is composed of.
 
+pub mod access;
 pub mod cli;
 pub mod config;
 pub mod grpc;

@@ -17,10 +17,13 @@ use tracing::Instrument as _;
 
 use super::fields::Api;
 use super::status::{Refusal, status};
+use crate::access::Caller;
 
 /// What a service can learn of the call that it serves, from the request's extensions.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Call {
+    /// Who calls.
+    pub(super) caller: Arc<Caller>,
     /// When the client stops waiting.
     pub(super) deadline: Option<Instant>,
     /// Held by a stream, too, which goes on when the call has been answered.
@@ -31,7 +34,12 @@ pub(super) struct Call {
 impl Call {
     /// The call that brought this request.
     pub(super) fn of<T>(request: &tonic::Request<T>) -> Self {
-        request.extensions().get().cloned().unwrap_or_default()
+        let call = request.extensions().get().cloned();
+        call.unwrap_or_else(|| Self {
+            caller: Arc::new(Caller::anyone()),
+            deadline: None,
+            place: None,
+        })
     }
 
     /// Awaits what must not outlast the call.
@@ -107,7 +115,11 @@ where
                 return Box::pin(std::future::ready(Ok(response)));
             }
         };
-        let call = Call { deadline, place };
+        let call = Call {
+            caller: Arc::new(Caller::anyone()),
+            deadline,
+            place,
+        };
         request.extensions_mut().insert(call.clone());
         let answer = self.inner.call(request);
         let answering = async move {

@@ -85,6 +85,7 @@ impl ConclaveV1 {
         &self,
         request: Request<pb::CreateDeliberationRequest>,
     ) -> Result<pb::Deliberation, Refusal> {
+        let tenant = Call::of(&request).caller.tenant.clone();
         let (metadata, _, request) = request.into_parts();
         let mut headers = Headers::read(&metadata)?;
         let key = match request.request_id.as_str() {
@@ -99,6 +100,7 @@ impl ConclaveV1 {
         let submission = Submission {
             draft,
             idempotency: key.map(|key| (CREATE, key)),
+            tenant,
             traceparent: headers.traceparent,
         };
         let receipt = self.host.submit.submit(submission).await?;

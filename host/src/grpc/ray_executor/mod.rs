@@ -7,7 +7,7 @@ mod v1;
 
 use std::sync::Arc;
 
-use conclave_core::ids::DeliberationId;
+use conclave_core::ids::{DeliberationId, Tenant};
 use conclave_core::submit::{Receipt, Submission};
 use conclave_core::{follow, journal};
 use tokio::time::Instant;
@@ -73,6 +73,7 @@ impl RayExecutor {
         let submission = Submission {
             draft,
             idempotency,
+            tenant: Tenant::default(),
             traceparent,
         };
         Ok(self.host.submit.submit(submission).await?)
