@@ -1,11 +1,14 @@
 //! The session's end of its journal: what was appended, and how much of it is durable.
 //!
 //! Appending does not wait. A writer task hands batches to the journal, and whoever wants to let
-//! something leave the host first awaits [`Log::durable`] (*output commit*).
+//! something leave the host first awaits [`Log::durable`] (*output commit*). What nobody waits for
+//! lingers a moment, so that a deliberation makes few durable writes.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::entry::{Entry, Record};
@@ -17,6 +20,11 @@ use crate::tally::Tally;
 
 /// Pieces of answers that may wait for the entries before them to be durable; more are dropped.
 const TOKENS_WAITING_MAX: usize = 1024;
+
+/// How long an entry may wait for company while nobody waits for it: about one durable write on a
+/// slow disk. Answers of one wave of generations, and what the plugin makes of them, come within it.
+/// A crash costs what was in flight when it comes, this long or that of a durable write.
+const LINGER: Duration = Duration::from_millis(5);
 
 pub(super) struct Log {
     id: DeliberationId,
@@ -33,6 +41,10 @@ struct Inner {
     tally: Tally,
     /// Records, and between them the tokens that may be shown once the records before them are durable.
     waiting: Vec<Update>,
+    /// Somebody waits until everything through here is durable.
+    wanted: Seq,
+    /// The writer lets entries linger, and wants to know only when there is a reason to hurry.
+    lingering: bool,
     sealed: bool,
 }
 
@@ -40,6 +52,28 @@ struct Inner {
 enum Durable {
     Through(Seq),
     Failed,
+}
+
+impl Durable {
+    /// Whether there is nothing to wait for any more: the place is durable, or never will be.
+    fn reached(self, place: Seq) -> bool {
+        match self {
+            Self::Through(seq) => seq >= place,
+            Self::Failed => true,
+        }
+    }
+}
+
+/// What the writer does next.
+enum Next {
+    /// Write these.
+    Write(Vec<Update>),
+    /// Let them linger.
+    Linger(Instant),
+    /// Wait for something to be appended.
+    Wait,
+    /// End.
+    End,
 }
 
 /// The journal does not take what the session appends; the session must rest.
@@ -64,6 +98,25 @@ impl Inner {
         self.waiting.push(Update::Record(Arc::clone(&record)));
         Some(record)
     }
+
+    fn next(&mut self, linger_until: Option<Instant>, is_watched: bool) -> Next {
+        self.lingering = false;
+        if self.waiting.is_empty() {
+            return if self.sealed { Next::End } else { Next::Wait };
+        }
+        let first = self.waiting.iter().find_map(|update| match update {
+            Update::Record(record) => Some(record.seq),
+            Update::Tokens { .. } => None,
+        });
+        let is_wanted = first.is_none_or(|first| self.wanted >= first);
+        let now = Instant::now();
+        let until = linger_until.unwrap_or(now + LINGER);
+        if is_wanted || is_watched || self.sealed || now >= until {
+            return Next::Write(std::mem::take(&mut self.waiting));
+        }
+        self.lingering = true;
+        Next::Linger(until)
+    }
 }
 
 impl Log {
@@ -85,6 +138,8 @@ impl Log {
                 last_at_ms: last.map_or(0, |record| record.at_ms),
                 tally: Tally::of(records.iter().map(|record| &record.entry)),
                 waiting: Vec::new(),
+                wanted: seq,
+                lingering: false,
                 sealed: false,
             }),
             wake: Notify::new(),
@@ -100,8 +155,13 @@ impl Log {
     /// Appends an entry; `None` once the log is sealed.
     pub(super) fn append(&self, entry: Entry) -> Option<Arc<Record>> {
         let now_ms = self.now_ms();
-        let record = lock(&self.inner).push(entry, now_ms);
-        self.wake.notify_one();
+        let mut inner = lock(&self.inner);
+        let record = inner.push(entry, now_ms);
+        let lingering = inner.lingering;
+        drop(inner);
+        if !lingering {
+            self.wake.notify_one();
+        }
         record
     }
 
@@ -149,14 +209,16 @@ impl Log {
 
     /// Waits until everything that was appended up to now is durable.
     pub(super) async fn durable(&self) -> Result<(), Unwritable> {
-        let last = self.last();
         let mut durable = self.durable.subscribe();
-        let reached = durable
-            .wait_for(|durable| match durable {
-                Durable::Through(seq) => *seq >= last,
-                Durable::Failed => true,
-            })
-            .await;
+        let last = {
+            let mut inner = lock(&self.inner);
+            inner.wanted = inner.last;
+            inner.last
+        };
+        if !durable.borrow().reached(last) {
+            self.wake.notify_one();
+        }
+        let reached = durable.wait_for(|durable| durable.reached(last)).await;
         match *reached.expect("the sender is a field of self") {
             Durable::Through(_) => Ok(()),
             Durable::Failed => Err(Unwritable),
@@ -178,18 +240,24 @@ impl Log {
         watchers: &Handle,
         observers: &Observers,
     ) -> Result<(), Error> {
+        let mut linger_until = None;
         loop {
-            let (updates, sealed) = {
-                let mut inner = lock(&self.inner);
-                (std::mem::take(&mut inner.waiting), inner.sealed)
-            };
-            if updates.is_empty() {
-                if sealed {
-                    return Ok(());
+            let next = lock(&self.inner).next(linger_until, watchers.is_watched());
+            let updates = match next {
+                Next::Write(updates) => updates,
+                Next::Linger(until) => {
+                    linger_until = Some(until);
+                    // Whichever comes first, it is time to look again.
+                    let _ = tokio::time::timeout_at(until, self.wake.notified()).await;
+                    continue;
                 }
-                self.wake.notified().await;
-                continue;
-            }
+                Next::Wait => {
+                    self.wake.notified().await;
+                    continue;
+                }
+                Next::End => return Ok(()),
+            };
+            linger_until = None;
             if let Err(error) = self.write_batch(journal, &updates).await {
                 lock(&self.inner).sealed = true;
                 self.durable.send_replace(Durable::Failed);
