@@ -14,6 +14,7 @@ pub mod dead_server;
 pub mod draft;
 pub mod host;
 mod log;
+pub mod memory;
 pub mod patience;
 pub mod python;
 pub mod stub_server;

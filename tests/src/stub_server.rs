@@ -28,7 +28,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-pub use behaviour::{Behaviour, NoBehaviour};
+pub use behaviour::{Behaviour, Endless, NoBehaviour};
 pub use record::{Recorded, State};
 use service::Stub;
 

@@ -22,6 +22,7 @@ async fn hostile_host(stub: &StubServer) -> (Host, TempDir) {
     let setup = setup
         .arg("--plugins")
         .arg(plugins.path().to_str().expect("the path is text"))
+        .set("log.plugins", "true")
         .set("limits.entries_max", "2000")
         .set("limits.generations_max", "40")
         .set("limits.open_generations_max", "8")
@@ -70,6 +71,26 @@ fn failing_modes() -> Vec<(Value, &'static str, &'static str)> {
             "plugins.limits.calls_max",
         ),
         (
+            json!({"mode": "submit-stubbornly", "count": 100_000}),
+            "PLUGIN_LIMIT_EXCEEDED",
+            "plugins.limits.calls_max",
+        ),
+        (
+            json!({"mode": "large-prompt", "bytes": 17 << 20}),
+            "PLUGIN_LIMIT_EXCEEDED",
+            "plugins.limits.call_bytes_max",
+        ),
+        (
+            json!({"mode": "log-flood"}),
+            "PLUGIN_LIMIT_EXCEEDED",
+            "plugins.limits.calls_max",
+        ),
+        (
+            json!({"mode": "print-flood"}),
+            "PLUGIN_LIMIT_EXCEEDED",
+            "plugins.limits.calls_max",
+        ),
+        (
             json!({"mode": "bad-outcome"}),
             "PLUGIN_INVALID",
             "outcome.ranked is empty",
@@ -94,6 +115,14 @@ fn failing_modes() -> Vec<(Value, &'static str, &'static str)> {
     ]
 }
 
+/// What plugins write is cut off, and said to be.
+fn assert_log_is_bounded(host: &Host) {
+    let log = host.log();
+    let bytes = log.len();
+    assert!(bytes < 1 << 20, "the host logged {bytes} bytes");
+    assert!(log.contains("further lines are dropped"), "{log}");
+}
+
 #[tokio::test]
 async fn a_strategy_that_misbehaves_fails_alone() {
     let stub = StubServer::start().await.unwrap();
@@ -116,6 +145,7 @@ async fn a_strategy_that_misbehaves_fails_alone() {
         );
         assert!(message.contains(words), "{params}: {message}");
     }
+    assert_log_is_bounded(&host);
     beside.ends_unaffected(&stub, &client).await.unwrap();
 }
 
@@ -159,8 +189,7 @@ async fn a_strategy_that_floods_its_log_loses_the_rest_of_it_and_nothing_else() 
         assert_eq!(failure(&done), ("", ""), "{mode}");
         assert_eq!(answers(&done), ["still here"], "{mode}");
     }
-    let log = host.log().len();
-    assert!(log < 1 << 20, "the host logged {log} bytes");
+    assert_log_is_bounded(&host);
 }
 
 #[tokio::test]
@@ -168,6 +197,7 @@ async fn a_strategy_is_told_of_the_limit_that_its_generations_met() {
     let stub = StubServer::start().await.unwrap();
     let (host, _plugins) = hostile_host(&stub).await;
     let client = host.client().await.unwrap();
+    let beside = Beside::start(&stub, &client).await.unwrap();
     let cases = [
         (
             "submit-flood",
@@ -177,9 +207,10 @@ async fn a_strategy_is_told_of_the_limit_that_its_generations_met() {
         ),
         ("generate-flood", "finished", "40", "limits.generations_max"),
         ("strange-agent", "submitted", "0", "nobody"),
+        ("large-prompt", "submitted", "0", "at most 4194304"),
     ];
     for (mode, counted, count, words) in cases {
-        let flood = json!({"mode": mode, "count": 100});
+        let flood = json!({"mode": mode, "count": 100_000, "bytes": 5 << 20});
         let done = client
             .run(draft(&["answer:yes"]).strategy("hostile", flood))
             .await
@@ -200,6 +231,7 @@ async fn a_strategy_is_told_of_the_limit_that_its_generations_met() {
             usage.generations_completed + usage.generations_failed + usage.generations_cancelled;
         assert_eq!(ended, usage.generations, "{mode}: {usage:?}");
     }
+    beside.ends_unaffected(&stub, &client).await.unwrap();
 }
 
 #[tokio::test]
@@ -210,7 +242,7 @@ async fn a_scorer_that_misbehaves_fails_its_deliberation_alone() {
     let beside = Beside::start(&stub, &client).await.unwrap();
     let cases = [
         ("nan", "PLUGIN_INVALID", "score.value is NaN"),
-        ("out-of-range", "PLUGIN_INVALID", "score.value is 1.5"),
+        ("out-of-range", "PLUGIN_INVALID", "score.value is 2"),
         ("negative", "PLUGIN_INVALID", "score.value is -0.5"),
         (
             "out-of-range-confidence",

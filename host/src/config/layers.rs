@@ -135,6 +135,10 @@ impl Merged {
                 Ok(number) => Value::Integer(number),
                 Err(_) => Value::String(text.to_owned()),
             },
+            Some(Json::Bool(_)) => match text.trim().parse() {
+                Ok(switch) => Value::Boolean(switch),
+                Err(_) => Value::String(text.to_owned()),
+            },
             Some(Json::Array(_)) if text.trim_start().starts_with('[') => {
                 let table = toml::from_str::<Table>(&format!("list = {text}"));
                 let list = table.ok().and_then(|mut table| table.remove("list"));
@@ -203,6 +207,7 @@ fn rule(default: &Json, value: &Value, message: &str) -> String {
     match (default, value) {
         (Json::Number(_), Value::Integer(number)) if *number >= 0 => "is too large".to_owned(),
         (Json::Number(_), _) => "must be a whole number, 0 or more".to_owned(),
+        (Json::Bool(_), _) => "must be true or false".to_owned(),
         (Json::Array(_), Value::Array(_)) => format!("does not fit: {message}"),
         (Json::Array(_), _) => {
             "must be a list: entries with commas between them, or a TOML array".to_owned()

@@ -95,6 +95,7 @@ fn every_kind_of_value_can_stand_in_a_variable() {
         ),
         ("CONCLAVE_A_KEY", "sk-1"),
         ("CONCLAVE_LOG_FORMAT", "json"),
+        ("CONCLAVE_LOG_PLUGINS", "true"),
         ("CONCLAVE_PLUGINS_DIR", ""),
         ("CONCLAVE_ADDR", "http://elsewhere"),
     ]);
@@ -111,6 +112,7 @@ fn every_kind_of_value_can_stand_in_a_variable() {
     assert_eq!(config.inference.allowed_endpoints.len(), 2);
     assert_eq!(config.prompt.metadata_allowed, ["language"]);
     assert_eq!(config.log.format, Format::Json);
+    assert!(config.log.plugins);
     assert_eq!(config.plugins.dir, None);
     assert_eq!(
         loaded.api_keys,

@@ -59,15 +59,17 @@ pub(super) struct Calls<S> {
     inner: S,
     places: Arc<Semaphore>,
     places_max: usize,
+    message_bytes_max: usize,
 }
 
 impl<S> Calls<S> {
-    /// Serves at most `places_max` calls at once.
-    pub(super) fn new(inner: S, places_max: usize) -> Self {
+    /// Serves at most `places_max` calls at once; `inner` takes messages of `message_bytes_max`.
+    pub(super) fn new(inner: S, places_max: usize, message_bytes_max: usize) -> Self {
         Self {
             inner,
             places: Arc::new(Semaphore::new(places_max)),
             places_max,
+            message_bytes_max,
         }
     }
 
@@ -122,8 +124,12 @@ where
         };
         request.extensions_mut().insert(call.clone());
         let answer = self.inner.call(request);
+        let message_bytes_max = self.message_bytes_max;
         let answering = async move {
             let response = match call.bound(answer).await {
+                Ok(Ok(response)) if is_too_large(&response) => {
+                    refused(&Refusal::TooLarge(message_bytes_max))
+                }
                 Ok(Ok(response)) => response,
                 Ok(Err(never)) => match never {},
                 Err(refusal) => refused(&refusal),
@@ -152,6 +158,15 @@ fn span_of(request: &Request<Body>) -> tracing::Span {
 /// These refusals concern no field, so that they read the same in every API.
 fn refused(refusal: &Refusal) -> Response<Body> {
     status(refusal, Api::ConclaveV1).into_http()
+}
+
+/// Whether tonic refused the request's message for its size. Its status says neither what the bound
+/// is called nor why; every status of ours has details.
+fn is_too_large(response: &Response<Body>) -> bool {
+    let headers = response.headers();
+    let code = headers.get("grpc-status");
+    code.is_some_and(|code| Code::from_bytes(code.as_bytes()) == Code::OutOfRange)
+        && !headers.contains_key("grpc-status-details-bin")
 }
 
 /// Logs how the call was answered; of a stream, how it began.

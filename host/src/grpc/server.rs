@@ -113,7 +113,7 @@ pub async fn server(host: Host, settings: Settings) -> (Server, Readiness) {
             .add_service(reflected().build_v1().expect(SOUND))
             .add_service(reflected().build_v1alpha().expect(SOUND))
             .prepare();
-    let calls = Calls::new(routes, settings.calls_max);
+    let calls = Calls::new(routes, settings.calls_max, bytes_max);
     (Server { calls, settings }, readiness)
 }
 

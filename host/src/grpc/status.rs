@@ -38,6 +38,8 @@ pub(super) enum Refusal {
     NotReady,
     /// The host serves as many calls as it may.
     Crowded(usize),
+    /// The request's message has more bytes than this.
+    TooLarge(usize),
     /// The client's deadline passed.
     DeadlineExceeded,
 }
@@ -91,6 +93,12 @@ pub(super) fn status(refusal: &Refusal, api: Api) -> Status {
                 format!("the host serves {calls_max} calls, `grpc.calls_max` allows no more");
             Fault::new(Code::ResourceExhausted, "TOO_MANY_CALLS", &message)
                 .retried_after(RETRY_SOON)
+        }
+        Refusal::TooLarge(bytes_max) => {
+            let message = format!(
+                "the request is larger than {bytes_max} bytes, `grpc.message_bytes_max` allows no more"
+            );
+            Fault::new(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", &message)
         }
         Refusal::DeadlineExceeded => {
             let message = "the call's deadline passed; what it asked for may still happen";

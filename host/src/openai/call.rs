@@ -206,7 +206,7 @@ impl<'a> Call<'a> {
         if *received > settings.answer_bytes_max {
             let bound = settings.answer_bytes_max;
             return Err(self.protocol(format!(
-                "it is larger than {bound} bytes (answer_bytes_max)"
+                "it is larger than the {bound} bytes of `inference.answer_bytes_max`"
             )));
         }
         Ok(bytes)

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
+use super::behaviour::Endless;
 use super::gate::Held;
 use super::record::Open;
 
@@ -31,6 +32,8 @@ pub(super) struct Answer {
     held: Option<Held>,
     length: Option<u64>,
     then_silence: bool,
+    /// What is sent again and again behind the pieces, with its tokens.
+    then_again: Option<(Bytes, u32)>,
     open: Option<Open>,
 }
 
@@ -68,7 +71,21 @@ impl Answer {
             held: None,
             length: None,
             then_silence,
+            then_again: None,
             open,
+        }
+    }
+
+    /// An answer that goes on for as long as it is read.
+    pub(super) fn endless(start: Vec<u8>, again: (Bytes, u32), open: Open) -> Self {
+        let start = Piece {
+            wait: Duration::ZERO,
+            bytes: start,
+            tokens: 0,
+        };
+        Self {
+            then_again: Some(again),
+            ..Self::streamed(vec![start], true, Some(open))
         }
     }
 
@@ -94,6 +111,12 @@ impl Body for Answer {
             self.held = None;
         }
         let Some(next) = self.pieces.front() else {
+            if let Some((again, tokens)) = self.then_again.clone() {
+                if let Some(open) = &mut self.open {
+                    open.tokens_sent += tokens;
+                }
+                return Poll::Ready(Some(Ok(Frame::data(again))));
+            }
             if self.then_silence {
                 return Poll::Pending;
             }
@@ -213,6 +236,26 @@ impl Writer<'_> {
         }
         out.push(b'}');
         out
+    }
+
+    /// The start of an answer that never ends, and what follows again and again, with its tokens.
+    pub(super) fn endless(&self, endless: Endless, stream: bool) -> (Vec<u8>, (Bytes, u32)) {
+        const TOKENS: u32 = 256;
+        let (mut start, mut again) = (Vec::new(), Vec::new());
+        if endless == Endless::Tokens && stream {
+            (0..TOKENS).for_each(|_| self.delta(&mut again, "content", "word "));
+        } else {
+            let (data, field) = match stream {
+                true => ("data: ", "delta"),
+                false => ("", "message"),
+            };
+            write(
+                &mut start,
+                format_args!(r#"{data}{{"choices":[{{"index":0,"{field}":{{"content":""#),
+            );
+            again.resize(64 << 10, b'x');
+        }
+        (start, (again.into(), TOKENS))
     }
 
     fn head(&self, out: &mut Vec<u8>, object: &str) {

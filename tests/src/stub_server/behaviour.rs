@@ -26,6 +26,8 @@ use std::time::Duration;
 /// | `half-stream[:THEN]` | ends after half of the tokens |
 /// | `hang` | sends no byte |
 /// | `hang-after:N[:THEN]` | falls silent after `N` tokens |
+/// | `endless` | tokens without end |
+/// | `endless-text` | one token without end, in one event or as one JSON answer |
 /// | `invalid-json` | an event, or a body, that is no JSON |
 /// | `error-event[:THEN]` | an error in place of the second half of the stream |
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,10 +64,21 @@ pub enum Behaviour {
     HalfStream(Box<Self>),
     /// Falls silent after so many tokens; before the first byte for none.
     Hang(usize, Box<Self>),
+    /// Never ends: with many tokens, or with one.
+    Endless(Endless),
     /// Sends what is no JSON.
     InvalidJson,
     /// Sends an error in its middle.
     ErrorEvent(Box<Self>),
+}
+
+/// What never ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endless {
+    /// Token follows token.
+    Tokens,
+    /// One token.
+    Text,
 }
 
 /// A model name that begins like a behaviour and is none.
@@ -127,6 +140,8 @@ impl FromStr for Behaviour {
                 let (tokens, then) = number_and_then(rest).ok_or_else(broken)?;
                 Self::Hang(usize::try_from(tokens).map_err(|_| broken())?, then?)
             }
+            "endless" => Self::Endless(Endless::Tokens),
+            "endless-text" => Self::Endless(Endless::Text),
             "invalid-json" => Self::InvalidJson,
             "error-event" => Self::ErrorEvent(boxed(rest)?),
             _ if word.starts_with("unknown") => Self::Unknown,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::answer::{Answer, Piece, Writer};
-use super::behaviour::Behaviour;
+use super::behaviour::{Behaviour, Endless};
 use super::chat::ChatRequest;
 use super::record::Open;
 
@@ -32,6 +32,7 @@ enum End {
     Half,
     SilenceAfter(usize),
     Error,
+    Never(Endless),
     InvalidJson,
     Refusal(u16, Option<String>),
 }
@@ -85,6 +86,10 @@ impl Plan {
                 }
                 Behaviour::InvalidJson => {
                     plan.end = End::InvalidJson;
+                    break String::new();
+                }
+                Behaviour::Endless(endless) => {
+                    plan.end = End::Never(endless);
                     break String::new();
                 }
                 Behaviour::Unknown => Behaviour::Status(404, None),
@@ -172,7 +177,10 @@ impl Plan {
             model: &chat.model,
             logprobs: chat.logprobs,
         };
-        if self.stream {
+        if let End::Never(endless) = self.end {
+            let (start, again) = writer.endless(endless, self.stream);
+            (Answer::endless(start, again, open), self.stream)
+        } else if self.stream {
             let then_silence = matches!(self.end, End::SilenceAfter(_));
             let pieces = self.into_pieces(&writer, chat);
             (Answer::streamed(pieces, then_silence, Some(open)), true)
@@ -219,7 +227,7 @@ impl Plan {
             }));
         }
         pieces.push(piece(Duration::ZERO, 0, &|out| match self.end {
-            End::Complete | End::Refusal(..) => {
+            End::Complete | End::Refusal(..) | End::Never(_) => {
                 writer.finish(out, self.finish);
                 if self.usage {
                     let completion = self.tokens.len() + usize::from(!self.reasoning.is_empty());

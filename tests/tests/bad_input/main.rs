@@ -1,7 +1,9 @@
 //! What is wrong with a request is said in full, and changes nothing.
 
+mod configuration;
 mod fields;
 
+use conclave_tests::beside::Beside;
 use conclave_tests::client::pb;
 use conclave_tests::client::pb::deliberation::State;
 use conclave_tests::client::{reason, violations};
@@ -106,4 +108,41 @@ async fn an_endpoint_that_the_operator_does_not_list_is_refused() {
         (status.code(), reason(&status).as_str()),
         (Code::Unavailable, "NO_ENDPOINT")
     );
+}
+
+#[tokio::test]
+async fn a_prompt_that_is_too_large_is_refused_with_its_bound() {
+    let stub = StubServer::start().await.unwrap();
+    let host = Host::asking(&stub).await.unwrap();
+    let client = host.client().await.unwrap();
+    let beside = Beside::start(&stub, &client).await.unwrap();
+    let sized = |bytes: usize| sound().task(|task| task.description = "x".repeat(bytes));
+
+    // Above what a message may have, nothing of it is read.
+    let status = client.create(sized(5 << 20)).await.unwrap_err();
+    assert_eq!(
+        (status.code(), reason(&status).as_str()),
+        (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
+        "{status}"
+    );
+    for words in ["4194304 bytes", "grpc.message_bytes_max"] {
+        assert!(status.message().contains(words), "{status}");
+    }
+
+    // Above what the field may have.
+    let status = client.create(sized((1 << 20) + 1)).await.unwrap_err();
+    assert_eq!(
+        (status.code(), reason(&status).as_str()),
+        (Code::InvalidArgument, "INVALID_FIELD"),
+        "{status}"
+    );
+    let rules = violations(&status);
+    assert_eq!(
+        rules["deliberation.task.description"],
+        "has 1048577 bytes, at most 1048576 are allowed"
+    );
+
+    let done = client.run(sized(1 << 20)).await.unwrap();
+    assert_eq!(done.state(), State::Completed, "{:?}", done.failure);
+    beside.ends_unaffected(&stub, &client).await.unwrap();
 }

@@ -155,6 +155,12 @@ fn every_refusal_has_its_code_reason_and_retry() {
             Some(1),
         ),
         (
+            Refusal::TooLarge(9),
+            Code::ResourceExhausted,
+            "MESSAGE_TOO_LARGE",
+            None,
+        ),
+        (
             Refusal::DeadlineExceeded,
             Code::DeadlineExceeded,
             "DEADLINE_EXCEEDED",

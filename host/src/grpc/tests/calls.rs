@@ -87,7 +87,11 @@ async fn a_message_that_is_too_large_is_refused() {
         ..ExecuteDeliberationRequest::default()
     };
     let status = client.execute_deliberation(request).await.unwrap_err();
-    assert_eq!(status.code(), Code::OutOfRange);
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    assert!(
+        status.message().contains("grpc.message_bytes_max"),
+        "{status}"
+    );
     assert!(client.get_status(GetStatusRequest::default()).await.is_ok());
 }
 

@@ -144,7 +144,7 @@ async fn what_is_no_chat_completion_is_a_protocol_error() {
         final: SERVER gave an answer that is no chat completion: its JSON is invalid at line 1 column 19
         final: SERVER gave an answer that is no chat completion: its JSON is invalid at line 1 column 1
         final: SERVER gave an answer that is no chat completion: it is neither events nor JSON (content type `text/html`)
-        final: SERVER gave an answer that is no chat completion: it is larger than 2000 bytes (answer_bytes_max)
+        final: SERVER gave an answer that is no chat completion: it is larger than the 2000 bytes of `inference.answer_bytes_max`
         ");
 }
 

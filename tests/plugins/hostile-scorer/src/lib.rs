@@ -71,7 +71,7 @@ impl Scorer for HostileScorer {
             Mode::Allocate => allocate(),
             Mode::Error => return Err("this scorer always fails".into()),
             Mode::Nan => scores[0].value = f64::NAN,
-            Mode::OutOfRange => scores[0].value = 1.5,
+            Mode::OutOfRange => scores[0].value = 2.0,
             Mode::Negative => scores[0].value = -0.5,
             Mode::OutOfRangeConfidence => scores[0].confidence = Some(1.5),
             Mode::WrongCount => {

@@ -63,6 +63,11 @@ pub enum Mode {
     CallFlood,
     /// Submits `count` generations without waiting; metadata `submitted` and `failure`.
     SubmitFlood,
+    /// Asks for `count` generations without waiting, whatever it is answered; metadata `submitted`
+    /// and `failure`, the last.
+    SubmitStubbornly,
+    /// Asks for a generation with a prompt of `bytes` bytes; metadata `submitted` and `failure`.
+    LargePrompt,
     /// Submits `count` generations, one after the other; metadata `finished` and `failure`.
     GenerateFlood,
     /// Calls the scorer `count` times; metadata `scored` and `failure`.

@@ -37,6 +37,13 @@ pub(crate) async fn run(ctx: &Context, task: &Task, params: &Params) -> Result<F
             }
         }
         Mode::SubmitFlood => return Ok(submit(ctx, task, params.count)),
+        Mode::SubmitStubbornly => return Ok(submit_stubbornly(ctx, task, params.count)),
+        Mode::LargePrompt => {
+            let request = GenerationRequest::for_agent(&task.agents[0]).user(&text);
+            let failure = ctx.submit(request).err();
+            let submitted = u32::from(failure.is_none());
+            return Ok(counted("submitted", submitted, failure));
+        }
         Mode::GenerateFlood => return Ok(generate(ctx, task, params.count).await),
         Mode::ScoreFlood => return Ok(score(ctx, task, params.count)),
         Mode::StrangeAgent => {
@@ -128,6 +135,21 @@ fn submit(ctx: &Context, task: &Task, count: u32) -> Facts {
         }
     }
     counted("submitted", count, None)
+}
+
+fn submit_stubbornly(ctx: &Context, task: &Task, count: u32) -> Facts {
+    let (mut jobs, mut failure) = (Vec::new(), None);
+    for _ in 0..count {
+        match ctx.submit(ask(task)) {
+            Ok(job) => jobs.push(job),
+            Err(refused) => failure = Some(refused),
+        }
+    }
+    counted(
+        "submitted",
+        u32::try_from(jobs.len()).unwrap_or(u32::MAX),
+        failure,
+    )
 }
 
 async fn generate(ctx: &Context, task: &Task, count: u32) -> Facts {
