@@ -68,7 +68,7 @@ coverage: target $(TOOLS)/installed weights ## Run the tests with coverage; the 
 		&& cargo llvm-cov report --html && cargo llvm-cov report --summary-only | tail -1
 
 .PHONY: bench
-bench: target ## Run the benchmark of tests/bench in release builds.
+bench: target ## Run the benchmarks of tests/bench in release builds.
 	cargo build --release -p conclave -p conclave-tests --bins
 	target/release/deliberations
 

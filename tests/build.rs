@@ -18,12 +18,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     compile_contract()
 }
 
-/// Generates the client of `conclave.v1` into `grpc.rs`, from the .proto file alone: the tests hold
+/// Generates the clients of `conclave.v1` and `ray_executor.v1` into `grpc.rs`, from the .proto files alone: the tests hold
 /// the host to that, and not to its own idea of it.
 fn compile_contract() -> Result<(), Box<dyn Error>> {
     const PROTO: &str = "../proto";
+    const FILES: [&str; 2] = [
+        "conclave/v1/deliberations.proto",
+        "ray_executor/v1/ray_executor.proto",
+    ];
     println!("cargo:rerun-if-changed={PROTO}");
-    let descriptors = protox::compile(["conclave/v1/deliberations.proto"], [PROTO])?;
+    let descriptors = protox::compile(FILES, [PROTO])?;
     tonic_prost_build::configure()
         .build_server(false)
         .include_file("grpc.rs")

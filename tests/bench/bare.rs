@@ -1,6 +1,6 @@
 //! The same model calls without a host: what HTTP and the stub cost by themselves.
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 #[derive(Clone, Debug)]
 pub(crate) struct Bare {
     client: Client<HttpConnector, Full<Bytes>>,
+    url: String,
     uri: Uri,
     body: Bytes,
 }
@@ -35,6 +36,7 @@ impl Bare {
             "seed": 42
         });
         Ok(Self {
+            url: url.to_owned(),
             client: Client::builder(TokioExecutor::new()).build(connector),
             uri: format!("{url}/v1/chat/completions").parse()?,
             body: body.to_string().into(),
@@ -52,6 +54,37 @@ impl Bare {
             answered??;
         }
         Ok(())
+    }
+
+    /// Tells the stub what to do: `hold` or `release`.
+    pub(crate) async fn control(&self, what: &str) -> anyhow::Result<()> {
+        self.send(Method::POST, &format!("/_stub/{what}")).await?;
+        Ok(())
+    }
+
+    /// The requests that the stub has not answered.
+    pub(crate) async fn running(&self) -> anyhow::Result<usize> {
+        let records = self.send(Method::GET, "/_stub/requests").await?;
+        let records: serde_json::Value = serde_json::from_slice(&records)?;
+        let requests = records["requests"].as_array();
+        let requests = requests.context("the stub tells no requests")?;
+        let running = requests
+            .iter()
+            .filter(|request| request["state"] == "running");
+        Ok(running.count())
+    }
+
+    async fn send(&self, method: Method, path: &str) -> anyhow::Result<Bytes> {
+        let mut request = Request::new(Full::default());
+        *request.method_mut() = method;
+        *request.uri_mut() = format!("{}{path}", self.url).parse()?;
+        let response = self.client.request(request).await?;
+        let status = response.status();
+        ensure!(
+            status == StatusCode::OK,
+            "the stub answered {status} to {path}"
+        );
+        Ok(response.into_body().collect().await?.to_bytes())
     }
 
     async fn ask_once(&self) -> anyhow::Result<()> {

@@ -8,14 +8,18 @@ use anyhow::ensure;
 use conclave_tests::client::pb::deliberation::State;
 use conclave_tests::client::{Client, pb};
 use conclave_tests::draft::{Change as _, draft};
+use serde::Serialize;
 use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::bare::Bare;
 use crate::numbers::Latencies;
 
+/// Generations of the deliberation that is measured.
+pub(crate) const GENERATIONS: u32 = 5;
+
 /// What is to be done.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Load {
     /// Clients at once, each with a connection of its own.
     pub(crate) clients: usize,
@@ -37,7 +41,7 @@ type Two = (Duration, Duration);
 
 /// Each client creates a deliberation, waits for its outcome, and creates the next.
 pub(crate) async fn deliberations(load: Load, clients: Vec<Client>) -> anyhow::Result<Calls> {
-    let asked = asked(load.generations);
+    let asked = asked("answer:yes", load.generations);
     together(load, clients, move |client| {
         let asked = asked.clone();
         async move {
@@ -83,8 +87,9 @@ pub(crate) async fn refusals(load: Load, clients: Vec<Client>) -> anyhow::Result
     .await
 }
 
-fn asked(generations: u32) -> pb::Deliberation {
-    draft(&["answer:yes"])
+/// A vote of so many samples of one model.
+pub(crate) fn asked(model: &str, generations: u32) -> pb::Deliberation {
+    draft(&[model])
         .strategy(
             "sample-vote",
             json!({"samples": generations, "stop": {"rule": "none"}}),

@@ -1,66 +1,144 @@
-//! How many deliberations a host takes, how long they last, and where the time goes.
+//! What a host costs: how many deliberations it takes, how long calls last, what memory it holds,
+//! how quickly a plugin starts, and where the time goes.
 //!
-//! `deliberations [COUNT]` starts a stub of a model server and a host, each in a process of its own,
-//! and measures COUNT deliberations at 64 clients and a quarter of them at one. README.md says what
-//! the figures mean.
+//! `deliberations [COUNT] [--only NAME] [--json]` starts a stub of a model server and a host, each in
+//! a process of its own, for each of the benchmarks of [`Name`]. README.md says what the figures mean.
 
 mod bare;
+mod disk;
+mod instance;
 mod load;
+mod memory;
 mod numbers;
+mod pace;
 mod processes;
 mod report;
+mod status;
+mod submit;
+mod throughput;
 mod usage;
 
 use std::io::Write as _;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
-use crate::load::Load;
-use crate::processes::Processes;
-use crate::report::{Pair, Parts};
+use crate::report::Report;
 
-/// Deliberations at 64 clients, unless the command line says otherwise.
+/// As in the host's binary, whose plugins one of the benchmarks runs in this process.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Deliberations at 64 clients, and in the other benchmarks as README.md says.
 const COUNT: usize = 4_000;
-/// Deliberations before anything is measured, so that caches, pools and code are warm.
-const WARM_UP: usize = 200;
-/// Generations of the deliberation that is measured.
-const GENERATIONS: u32 = 5;
+
+/// The benchmarks, in the order in which they are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Name {
+    Disk,
+    Throughput,
+    Submit,
+    Status,
+    Memory,
+    Instance,
+}
+
+impl Name {
+    const ALL: [(&'static str, Self); 6] = [
+        ("disk", Self::Disk),
+        ("throughput", Self::Throughput),
+        ("submit", Self::Submit),
+        ("status", Self::Status),
+        ("memory", Self::Memory),
+        ("instance", Self::Instance),
+    ];
+
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        let found = Self::ALL.iter().find(|(name, _)| *name == text);
+        let (_, name) = found.with_context(|| {
+            let names = Self::ALL.map(|(name, _)| name).join(", ");
+            format!("there is no benchmark `{text}`, but {names}")
+        })?;
+        Ok(*name)
+    }
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+struct Options {
+    count: usize,
+    /// The only benchmark to run; the disk is measured in any case.
+    only: Option<Name>,
+    json: bool,
+}
+
+impl Options {
+    fn parse(mut args: impl Iterator<Item = String>) -> anyhow::Result<Self> {
+        let mut options = Self {
+            count: COUNT,
+            only: None,
+            json: false,
+        };
+        while let Some(arg) = args.next() {
+            match arg.as_str() {
+                "--json" => options.json = true,
+                "--only" => {
+                    let name = args.next().context("`--only` needs a name")?;
+                    options.only = Some(Name::parse(&name)?);
+                }
+                count => match count.parse() {
+                    Ok(0) | Err(_) => bail!("`{count}` is no number of deliberations"),
+                    Ok(count) => options.count = count,
+                },
+            }
+        }
+        Ok(options)
+    }
+
+    fn runs(&self, name: Name) -> bool {
+        name == Name::Disk || self.only.is_none_or(|only| only == name)
+    }
+}
 
 fn main() -> anyhow::Result<()> {
-    let count = match std::env::args().nth(1) {
-        Some(count) => count
-            .parse()
-            .with_context(|| format!("`{count}` is no number of deliberations"))?,
-        None => COUNT,
-    };
+    let options = Options::parse(std::env::args().skip(1))?;
     // One thread, which leaves the rest of the machine to the host.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let report = runtime.block_on(measure(count))?;
-    std::io::stdout().lock().write_all(report.as_bytes())?;
+    let report = runtime.block_on(measure(&options))?;
+    let text = match options.json {
+        true => format!("{:#}\n", serde_json::to_value(&report)?),
+        false => report.text(),
+    };
+    std::io::stdout().lock().write_all(text.as_bytes())?;
     Ok(())
 }
 
-async fn measure(count: usize) -> anyhow::Result<String> {
-    let processes = Processes::start().await?;
-    let load = |clients, count, generations| Load {
-        clients,
-        count,
-        generations,
-    };
-    processes.deliberate(load(16, WARM_UP, GENERATIONS)).await?;
-    processes.ask_bare(load(16, WARM_UP, GENERATIONS)).await?;
-    let mut pairs = Vec::new();
-    for (clients, count) in [(1, count.div_ceil(4)), (64, count)] {
-        let load = load(clients, count, GENERATIONS);
-        let host = processes.deliberate(load).await?;
-        let bare = processes.ask_bare(load).await?;
-        pairs.push(Pair { load, host, bare });
+async fn measure(options: &Options) -> anyhow::Result<Report> {
+    let count = options.count;
+    let mut report = Report::default();
+    for (said, name) in Name::ALL {
+        if !options.runs(name) {
+            continue;
+        }
+        let began = std::time::Instant::now();
+        note(&format!("{said} …"))?;
+        match name {
+            Name::Disk => report.disk = Some(disk::measure()?),
+            Name::Throughput => report.throughput = Some(throughput::measure(count).await?),
+            Name::Submit => report.submit = Some(submit::measure(count).await?),
+            Name::Status => report.status = status::measure(count).await?,
+            Name::Memory => report.memory = Some(memory::measure(count).await?),
+            Name::Instance => report.instance = Some(instance::measure(count).await?),
+        }
+        note(&format!(" {} s\n", began.elapsed().as_secs()))?;
     }
-    let small = processes.deliberate(load(64, count, 1)).await?;
-    let refused = processes.refuse(load(64, 4 * count, 0)).await?;
-    let busy = pairs.last().context("two loads were measured")?;
-    let parts = Parts::of(busy, &small, &refused);
-    Ok(report::text(&pairs, &parts))
+    Ok(report)
+}
+
+/// Shows how far it is, beside the report.
+fn note(text: &str) -> std::io::Result<()> {
+    let mut err = std::io::stderr().lock();
+    err.write_all(text.as_bytes())?;
+    err.flush()
 }

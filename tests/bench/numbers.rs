@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use serde::ser::SerializeStruct as _;
+use serde::{Serialize, Serializer};
+
 use crate::usage::Usage;
 
 /// One load, from its first call to its last answer.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Measured {
     /// How long each submit took.
     pub(crate) submits: Latencies,
@@ -56,5 +59,16 @@ impl Latencies {
             .copied()
             .unwrap_or_default();
         latency.as_secs_f64() * 1e3
+    }
+}
+
+impl Serialize for Latencies {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Latencies", 4)?;
+        fields.serialize_field("count", &self.count())?;
+        for (name, share) in [("p50_ms", 0.5), ("p95_ms", 0.95), ("p99_ms", 0.99)] {
+            fields.serialize_field(name, &self.percentile_ms(share))?;
+        }
+        fields.end()
     }
 }

@@ -6,59 +6,99 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use conclave_tests::binary::{built, shared_dir};
+use conclave_tests::client::Client;
 use conclave_tests::host::{Host, Setup, bare_command};
 
 use crate::bare::Bare;
-use crate::load::{self, Calls, Load};
+use crate::load::{self, Calls, GENERATIONS, Load};
 use crate::numbers::Measured;
 use crate::usage::Usage;
+
+/// The directory of all data, beside the binaries and so on the disk: a temporary directory may be in
+/// memory.
+pub(crate) const DATA: &str = "bench";
+
+/// Deliberations before anything is measured, so that caches, pools and code are warm.
+const WARM_UP: usize = 200;
 
 /// Both, running.
 #[derive(Debug)]
 pub(crate) struct Processes {
     stub: Stub,
+    bare: Bare,
     host: Host,
     /// Where the journal is.
     _setup: Setup,
 }
 
 impl Processes {
-    /// Starts them.
-    pub(crate) async fn start() -> anyhow::Result<Self> {
+    /// Starts them, the host with these settings beside the defaults.
+    pub(crate) async fn start(settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         let stub = Stub::start()?;
-        // Beside the binaries, on the disk: a temporary directory may be in memory.
-        let setup = Setup::below(&shared_dir("bench")?)?
+        let mut setup = Setup::below(&shared_dir(DATA)?)?
             .arg("--endpoint")
             .arg(&stub.url);
+        for (key, value) in settings {
+            setup = setup.set(key, value);
+        }
         let host = setup.start().await?;
         Ok(Self {
+            bare: Bare::of(&stub.url)?,
             stub,
             host,
             _setup: setup,
         })
     }
 
-    /// Puts a load of deliberations on the host.
-    pub(crate) async fn deliberate(&self, load: Load) -> anyhow::Result<Measured> {
-        let mut clients = Vec::new();
-        for _ in 0..load.clients {
+    /// Clients of the host, each with a connection of its own.
+    pub(crate) async fn clients(&self, count: usize) -> anyhow::Result<Vec<Client>> {
+        let mut clients = Vec::with_capacity(count);
+        for _ in 0..count {
             clients.push(self.host.client().await?);
         }
+        Ok(clients)
+    }
+
+    /// Where the host serves gRPC.
+    pub(crate) fn grpc_url(&self) -> String {
+        format!("http://{}", self.host.grpc_addr())
+    }
+
+    /// The host's process.
+    pub(crate) fn host_pid(&self) -> u32 {
+        self.host.pid()
+    }
+
+    /// The model server.
+    pub(crate) fn stub(&self) -> &Bare {
+        &self.bare
+    }
+
+    /// Puts a load on the host that is not measured.
+    pub(crate) async fn warm_up(&self) -> anyhow::Result<()> {
+        let load = Load {
+            clients: 16,
+            count: WARM_UP,
+            generations: GENERATIONS,
+        };
+        self.deliberate(load).await?;
+        Ok(())
+    }
+
+    /// Puts a load of deliberations on the host.
+    pub(crate) async fn deliberate(&self, load: Load) -> anyhow::Result<Measured> {
+        let clients = self.clients(load.clients).await?;
         self.measured(load::deliberations(load, clients)).await
     }
 
     /// Puts as many calls on the model server as the deliberations of a load make.
     pub(crate) async fn ask_bare(&self, load: Load) -> anyhow::Result<Measured> {
-        let bare = Bare::of(&self.stub.url)?;
-        self.measured(load::bare(load, bare)).await
+        self.measured(load::bare(load, self.bare.clone())).await
     }
 
     /// Puts a load of calls on the host that it refuses by their form, before it looks at anything.
     pub(crate) async fn refuse(&self, load: Load) -> anyhow::Result<Measured> {
-        let mut clients = Vec::new();
-        for _ in 0..load.clients {
-            clients.push(self.host.client().await?);
-        }
+        let clients = self.clients(load.clients).await?;
         self.measured(load::refusals(load, clients)).await
     }
 

@@ -1,57 +1,145 @@
-//! The figures as Markdown.
+//! The figures as Markdown, and against their goals.
 
 use std::fmt::Write as _;
 
-use crate::load::Load;
-use crate::numbers::{Latencies, Measured};
+use serde::Serialize;
 
-/// A load on the host, and the same model calls without it.
-#[derive(Debug)]
-pub(crate) struct Pair {
-    pub(crate) load: Load,
-    pub(crate) host: Measured,
-    pub(crate) bare: Measured,
+use crate::memory::Memory;
+use crate::numbers::Latencies;
+use crate::status::{self, Polls};
+use crate::submit::Submits;
+use crate::throughput::{Pair, Throughput};
+
+/// What was measured; what was not asked for is missing.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Report {
+    pub(crate) disk: Option<Latencies>,
+    pub(crate) throughput: Option<Throughput>,
+    pub(crate) submit: Option<Submits>,
+    pub(crate) status: Vec<Polls>,
+    pub(crate) memory: Option<Memory>,
+    pub(crate) instance: Option<Latencies>,
 }
 
-/// The host's CPU time for one deliberation, in milliseconds, by what it is for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Parts {
-    all: f64,
-    grpc: f64,
-    journal: f64,
-    http: f64,
-    /// What a generation adds, of `all`.
-    generation: f64,
-    written_bytes: f64,
+/// One line of the summary.
+struct Row {
+    what: String,
+    figure: String,
+    /// The goal, and whether the figure meets it.
+    goal: Option<(&'static str, bool)>,
 }
 
-impl Parts {
-    /// From a load, the same load with one generation each, and calls that are refused.
-    pub(crate) fn of(busy: &Pair, small: &Measured, refused: &Measured) -> Self {
-        let all = busy.host.each_ms(busy.host.host.cpu);
-        let more = f64::from(busy.load.generations.saturating_sub(1).max(1));
-        Self {
-            all,
-            // A deliberation is two calls: to create it and to wait for it.
-            grpc: 2.0 * refused.each_ms(refused.host.cpu),
-            journal: busy.host.each_ms(busy.host.host.journal_cpu),
-            http: busy.bare.each_ms(busy.bare.client.cpu),
-            generation: (all - small.each_ms(small.host.cpu)) / more,
-            written_bytes: busy.host.host.written as f64 / busy.host.wholes.count().max(1) as f64,
+impl Report {
+    /// The summary, and behind it the details of the throughput.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        let written = self.write(&mut text);
+        debug_assert!(written.is_ok(), "a text takes everything");
+        text
+    }
+
+    fn write(&self, text: &mut String) -> std::fmt::Result {
+        writeln!(
+            text,
+            "| measured | figure | goal | met |\n|---|---|---|---|"
+        )?;
+        for Row { what, figure, goal } in self.rows() {
+            let (goal, met) = match goal {
+                Some((goal, true)) => (goal, "yes"),
+                Some((goal, false)) => (goal, "no"),
+                None => ("", ""),
+            };
+            writeln!(text, "| {what} | {figure} | {goal} | {met} |")?;
         }
+        match &self.throughput {
+            Some(throughput) => details(text, throughput),
+            None => Ok(()),
+        }
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        let mut rows = Vec::new();
+        let mut row = |what: String, figure: String, goal| rows.push(Row { what, figure, goal });
+        if let Some(disk) = &self.disk {
+            let what = "fdatasync of 4 KiB in the data directory, p50 / p95 / p99, ms";
+            row(what.to_owned(), percentiles(disk), None);
+        }
+        for Pair { load, host, .. } in self.throughput.iter().flat_map(|it| &it.pairs) {
+            let goal = (load.clients == 64).then(|| ("500 or more", host.rate() >= 500.0));
+            let what = format!(
+                "deliberations of {} generations a second, clients: {}",
+                load.generations, load.clients
+            );
+            row(what, format!("{:.0}", host.rate()), goal);
+        }
+        if let Some(submit) = &self.submit {
+            let what = format!("submit at {} a second, p50 / p95 / p99, ms", submit.rate);
+            row(
+                what,
+                percentiles(&submit.latencies),
+                p95_below(&submit.latencies, 10.0),
+            );
+        }
+        for polls in &self.status {
+            let beside = match polls.submits {
+                0 => "alone".to_owned(),
+                submits => format!("beside {submits} submits a second"),
+            };
+            let what = format!(
+                "`{}` of {} deliberations at {} a second, {beside}, p50 / p95 / p99, ms",
+                polls.call,
+                polls.of,
+                status::RATE
+            );
+            row(
+                what,
+                percentiles(&polls.latencies),
+                p95_below(&polls.latencies, 2.0),
+            );
+        }
+        if let Some(memory) = &self.memory {
+            let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
+            let count = memory.deliberations;
+            row("resident memory, idle".to_owned(), mib(memory.idle), None);
+            let what = format!("resident memory, most with {count} deliberations in flight");
+            row(what, mib(memory.peak), None);
+            row(
+                "resident memory, idle again".to_owned(),
+                mib(memory.after),
+                None,
+            );
+            let each = memory.each() / 1e3;
+            let goal = Some(("below 100 kB", each < 100.0));
+            let what = "resident memory for each deliberation in flight";
+            row(what.to_owned(), format!("{each:.1} kB"), goal);
+        }
+        if let Some(instance) = &self.instance {
+            let [p50, p95, p99] = shares(instance).map(|ms| ms * 1e3);
+            let goal = Some(("p50 below 150 µs", p50 < 150.0));
+            let what = "fresh instance to its first call of the host, p50 / p95 / p99, µs";
+            row(
+                what.to_owned(),
+                format!("{p50:.0} / {p95:.0} / {p99:.0}"),
+                goal,
+            );
+        }
+        rows
     }
 }
 
-/// The whole report.
-pub(crate) fn text(pairs: &[Pair], parts: &Parts) -> String {
-    let mut text = String::new();
-    tables(&mut text, pairs, parts).map_or_else(|_| String::new(), |()| text)
+fn p95_below(latencies: &Latencies, ms: f64) -> Option<(&'static str, bool)> {
+    let goal = if ms < 10.0 {
+        "p95 below 2 ms"
+    } else {
+        "p95 below 10 ms"
+    };
+    Some((goal, latencies.percentile_ms(0.95) < ms))
 }
 
-fn tables(text: &mut String, pairs: &[Pair], parts: &Parts) -> std::fmt::Result {
+fn details(text: &mut String, Throughput { pairs, parts }: &Throughput) -> std::fmt::Result {
     writeln!(
         text,
-        "| clients | deliberations | a second | submit p50 / p95 / p99, ms | whole p50 / p95 / p99, ms | bare a second | bare p50 / p95 / p99, ms | host / bare |"
+        "\n| clients | deliberations | a second | submit p50 / p95 / p99, ms | whole p50 / p95 / p99, ms | bare a second | bare p50 / p95 / p99, ms | host / bare |"
     )?;
     writeln!(text, "|---|---|---|---|---|---|---|---|")?;
     for Pair { load, host, bare } in pairs {
@@ -85,7 +173,6 @@ fn tables(text: &mut String, pairs: &[Pair], parts: &Parts) -> std::fmt::Result 
             bare.each_ms(bare.client.cpu),
         )?;
     }
-    let rest = parts.all - parts.grpc - parts.journal - parts.http;
     writeln!(
         text,
         "\n| the host's CPU at 64 clients | ms a deliberation | share |"
@@ -95,7 +182,7 @@ fn tables(text: &mut String, pairs: &[Pair], parts: &Parts) -> std::fmt::Result 
         ("gRPC (two calls that are refused)", parts.grpc),
         ("HTTP (the bare client's five calls)", parts.http),
         ("journal (its threads)", parts.journal),
-        ("plugins, session and all else (the rest)", rest),
+        ("plugins, session and all else (the rest)", parts.rest()),
         ("all", parts.all),
         ("what one generation adds to all", parts.generation),
     ];
@@ -113,7 +200,11 @@ fn tables(text: &mut String, pairs: &[Pair], parts: &Parts) -> std::fmt::Result 
     )
 }
 
+fn shares(latencies: &Latencies) -> [f64; 3] {
+    [0.5, 0.95, 0.99].map(|share| latencies.percentile_ms(share))
+}
+
 fn percentiles(latencies: &Latencies) -> String {
-    let [p50, p95, p99] = [0.5, 0.95, 0.99].map(|share| latencies.percentile_ms(share));
+    let [p50, p95, p99] = shares(latencies);
     format!("{p50:.2} / {p95:.2} / {p99:.2}")
 }

@@ -5,12 +5,13 @@ use std::ops::Sub;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use serde::Serialize;
 
 /// What the journal's thread is called in the host.
 const JOURNAL_THREAD: &str = "journal";
 
 /// CPU time and writes of a process.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct Usage {
     /// CPU time of all its threads.
     pub(crate) cpu: Duration,

@@ -5,12 +5,20 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 
 use conclave_tests::stub_server::StubServer;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 fn main() -> anyhow::Result<()> {
     let address = match std::env::args().nth(1) {
         Some(address) => address.parse()?,
         None => SocketAddr::from(([127, 0, 0, 1], 0)),
     };
+    // Each connection takes a file, and a benchmark opens thousands.
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    setrlimit(Resource::Nofile, raised)?;
     // One thread serves some ten thousand requests a second, and leaves the others to the system
     // under test.
     let runtime = tokio::runtime::Builder::new_current_thread()
