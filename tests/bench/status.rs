@@ -1,7 +1,5 @@
 //! How long it takes to look at a deliberation, running or finished.
 
-use std::time::Duration;
-
 use conclave_tests::client::{Client, ray_executor};
 use ray_executor::GetDeliberationStatusRequest;
 use ray_executor::ray_executor_service_client::RayExecutorServiceClient;
@@ -78,17 +76,36 @@ pub(crate) async fn measure(count: usize) -> anyhow::Result<Vec<Polls>> {
         let begun = clients[0].create(asked("hang", 1)).await?;
         running.push(begun.uid);
     }
-    let polls_each = count.div_ceil(4);
-    let mut measured = Vec::new();
-    for submits in [0, SUBMITS] {
-        for (of, uids) in [("finished", &finished), ("running", &running)] {
+    let polling = Polling {
+        pollers,
+        states: [("finished", finished), ("running", running)],
+        count: count.div_ceil(4),
+    };
+    let mut measured = polling.all(0).await?;
+    measured.extend(beside(SUBMITS, &clients, polling.all(SUBMITS)).await?);
+    Ok(measured)
+}
+
+/// The polls that are measured.
+struct Polling {
+    pollers: Vec<Poller>,
+    /// The deliberations of each state.
+    states: [(&'static str, Vec<String>); 2],
+    /// Polls of each call and state.
+    count: usize,
+}
+
+impl Polling {
+    /// Makes all polls; so many submits a second are made beside them.
+    async fn all(&self, submits: u32) -> anyhow::Result<Vec<Polls>> {
+        let mut measured = Vec::new();
+        for (of, uids) in &self.states {
             for call in [STATUS, GET] {
-                let polls = paced(RATE, polls_each, |number| {
-                    let poller = pollers[number % pollers.len()].clone();
+                let polls = paced(RATE, self.count, |number| {
+                    let poller = self.pollers[number % self.pollers.len()].clone();
                     poller.poll(call, uids[number % uids.len()].clone())
                 });
-                let polls = beside(submits, &clients, polls).await?;
-                let latencies: Vec<Duration> = polls.into_iter().map(|(took, ())| took).collect();
+                let latencies = polls.await?.into_iter().map(|(took, ())| took).collect();
                 measured.push(Polls {
                     call,
                     of,
@@ -97,8 +114,8 @@ pub(crate) async fn measure(count: usize) -> anyhow::Result<Vec<Polls>> {
                 });
             }
         }
+        Ok(measured)
     }
-    Ok(measured)
 }
 
 /// Does something beside so many submits a second.
@@ -107,9 +124,6 @@ async fn beside<T>(
     clients: &[Client],
     what: impl Future<Output = anyhow::Result<T>>,
 ) -> anyhow::Result<T> {
-    if submits == 0 {
-        return what.await;
-    }
     let without_end = paced(submits, usize::MAX, |number| {
         let client = clients[number % clients.len()].clone();
         async move {
