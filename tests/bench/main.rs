@@ -127,8 +127,8 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
             Name::Disk => report.disk = Some(disk::measure()?),
             Name::Throughput => report.throughput = Some(throughput::measure(count).await?),
             Name::Submit => report.submit = Some(submit::measure(count).await?),
-            Name::Status => report.status = status::measure(count).await?,
-            Name::Memory => report.memory = Some(memory::measure(count).await?),
+            Name::Status => report.status = Box::pin(status::measure(count)).await?,
+            Name::Memory => report.memory = Some(Box::pin(memory::measure(count)).await?),
             Name::Instance => report.instance = Some(instance::measure(count).await?),
         }
         note(&format!(" {} s\n", began.elapsed().as_secs()))?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use conclave_tests::client::Client;
 use conclave_tests::client::pb::deliberation::State;
-use conclave_tests::memory::{peak_bytes, reset_peak, resident_bytes};
+use conclave_tests::memory::{peak_bytes, proportional_bytes, reset_peak, resident_bytes};
 use conclave_tests::patience::within;
 use serde::Serialize;
 use tokio::task::JoinSet;
@@ -32,12 +32,22 @@ pub(crate) struct Memory {
     pub(crate) peak: u64,
     /// With nothing to do again.
     pub(crate) after: u64,
+    /// As `idle`, with each page counted once.
+    pub(crate) idle_once: u64,
+    /// With all in flight, each page counted once.
+    pub(crate) flight_once: u64,
 }
 
 impl Memory {
     /// What each deliberation took above idle.
     pub(crate) fn each(&self) -> f64 {
         self.peak.saturating_sub(self.idle) as f64 / self.deliberations.max(1) as f64
+    }
+
+    /// What each deliberation took above idle, each page counted once.
+    pub(crate) fn each_once(&self) -> f64 {
+        let more = self.flight_once.saturating_sub(self.idle_once);
+        more as f64 / self.deliberations.max(1) as f64
     }
 }
 
@@ -54,6 +64,7 @@ pub(crate) async fn measure(count: usize) -> anyhow::Result<Memory> {
     processes.warm_up().await?;
     tokio::time::sleep(SETTLING).await;
     let idle = resident_bytes(processes.host_pid())?;
+    let idle_once = proportional_bytes(processes.host_pid())?;
     reset_peak(processes.host_pid())?;
     // Held until the last has come, and for 5 s more.
     processes.stub().control("hold").await?;
@@ -65,6 +76,7 @@ pub(crate) async fn measure(count: usize) -> anyhow::Result<Memory> {
         anyhow::Ok(())
     })
     .await??;
+    let flight_once = proportional_bytes(processes.host_pid())?;
     processes.stub().control("release").await?;
     let client = processes.clients(1).await?.remove(0);
     for uid in uids {
@@ -78,6 +90,8 @@ pub(crate) async fn measure(count: usize) -> anyhow::Result<Memory> {
         idle,
         peak,
         after: resident_bytes(processes.host_pid())?,
+        idle_once,
+        flight_once,
     })
 }
 

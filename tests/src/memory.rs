@@ -4,12 +4,21 @@ use std::fs;
 
 use anyhow::Context as _;
 
-/// Bytes of a process that are in memory now.
+/// Bytes of a process that are in memory now. A page that stands at several addresses, as those of a
+/// plugin's data that no instance has changed, counts at each.
 ///
 /// # Errors
 /// When the process is gone.
 pub fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
-    of_status(pid, "VmRSS:")
+    of_file(pid, "status", "VmRSS:")
+}
+
+/// As [`resident_bytes`], with each page counted once.
+///
+/// # Errors
+/// When the process is gone, or another user's.
+pub fn proportional_bytes(pid: u32) -> anyhow::Result<u64> {
+    of_file(pid, "smaps_rollup", "Pss:")
 }
 
 /// The most bytes of a process that were in memory at once since its start, or since
@@ -18,7 +27,7 @@ pub fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
 /// # Errors
 /// When the process is gone.
 pub fn peak_bytes(pid: u32) -> anyhow::Result<u64> {
-    of_status(pid, "VmHWM:")
+    of_file(pid, "status", "VmHWM:")
 }
 
 /// Forgets the peak up to now.
@@ -31,8 +40,8 @@ pub fn reset_peak(pid: u32) -> anyhow::Result<()> {
     fs::write(&path, "5").with_context(|| format!("cannot write `{path}`"))
 }
 
-fn of_status(pid: u32, field: &str) -> anyhow::Result<u64> {
-    let path = format!("/proc/{pid}/status");
+fn of_file(pid: u32, file: &str, field: &str) -> anyhow::Result<u64> {
+    let path = format!("/proc/{pid}/{file}");
     let status = fs::read_to_string(&path).with_context(|| format!("cannot read `{path}`"))?;
     let value = status.lines().find_map(|line| line.strip_prefix(field));
     let kib = value.and_then(|value| value.trim().strip_suffix(" kB")?.parse().ok());
