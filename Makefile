@@ -81,6 +81,12 @@ lint: target ## Check format and lints.
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
+.PHONY: reference
+reference: target ## Write deploy/configuration.md from the types of the settings.
+	cargo build -p conclave
+	target/debug/conclave serve --reference >target/configuration.md
+	mv target/configuration.md deploy/configuration.md
+
 .PHONY: docs
 docs: target ## Build the docs; broken links are errors.
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps

@@ -58,7 +58,13 @@ fn compile_contracts() -> Result<(), Box<dyn Error>> {
 
 /// Compiles the plugins in the box and writes their bytes as an expression into `plugins.rs`.
 fn build_plugins() -> Result<(), Box<dyn Error>> {
-    const PLUGINS: [&str; 4] = ["sample-vote", "critique-revise", "agreement", "judge"];
+    const PLUGINS: [&str; 5] = [
+        "sample-vote",
+        "critique-revise",
+        "task-extraction",
+        "agreement",
+        "judge",
+    ];
     let components = conclave_plugin_build::build(&PLUGINS)?;
     conclave_plugin_build::embed(&components, "plugins.rs")?;
     Ok(())

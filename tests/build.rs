@@ -18,12 +18,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     compile_contract()
 }
 
-/// Generates the clients of `conclave.v1` and `ray_executor.v1` into `grpc.rs`, from the .proto files alone: the tests hold
+/// Generates the clients of the contracts into `grpc.rs`, from the .proto files alone: the tests hold
 /// the host to that, and not to its own idea of it.
 fn compile_contract() -> Result<(), Box<dyn Error>> {
     const PROTO: &str = "../proto";
-    const FILES: [&str; 2] = [
+    const FILES: [&str; 3] = [
         "conclave/v1/deliberations.proto",
+        "fleet/ray_executor/v1/ray_executor.proto",
         "ray_executor/v1/ray_executor.proto",
     ];
     println!("cargo:rerun-if-changed={PROTO}");

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     };
     let code = runtime.block_on(async {
         match command {
-            Command::Serve(args) if !args.check => {
+            Command::Serve(args) if args.serves() => {
                 let served = Box::pin(serve(&args, &environment)).await;
                 served.unwrap_or_else(|error| cli::failed(&error, &environment))
             }

@@ -224,9 +224,14 @@ impl Host {
             let loaded = self.plugins.load_dir(dir).await?;
             tracing::info!(dir = %dir.display(), count = loaded.len(), "plugins loaded");
         }
-        for (kind, key, choice) in self.config.default_plugins() {
-            let found = self.plugins.resolve(kind, &choice).await;
-            found.map_err(|source| Error::DefaultPlugin { key, source })?;
+        for named in self.config.named_plugins() {
+            let found = self.plugins.resolve(named.kind, &named.choice).await;
+            let key = named.key.clone();
+            let plugin = found.map_err(|source| Error::NamedPlugin { key, source })?;
+            let violations = named.violations(&plugin);
+            if !violations.is_empty() {
+                return Err(Error::NamedParams(violations));
+            }
         }
         Ok(())
     }

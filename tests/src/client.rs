@@ -23,6 +23,7 @@ mod generated {
 }
 
 pub use generated::conclave::v1 as pb;
+pub use generated::fleet::ray_executor::v1 as fleet;
 pub use generated::ray_executor::v1 as ray_executor;
 use pb::deliberation_event::Event;
 use pb::deliberations_client::DeliberationsClient;

@@ -242,6 +242,8 @@ async fn serve_check_prints_the_effective_configuration_or_every_mistake() {
     let base = [
         "serve",
         "--check",
+        "--http-addr",
+        "127.0.0.1:0",
         "--config",
         file.to_str().unwrap(),
         "--data-dir",
@@ -278,6 +280,105 @@ async fn serve_check_prints_the_effective_configuration_or_every_mistake() {
         "--grpc-addr",
     ] {
         assert!(refused.err.contains(part), "{part}: {refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn serve_check_tests_what_the_host_depends_on() {
+    let stub = StubServer::start().await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let data = format!("server.data_dir={}", dir.path().display());
+    let url = stub.url();
+    let base = ["serve", "--check", "--set", &data, "--endpoint", &url];
+    let addrs = ["--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"];
+    let check = async |more: &[&str]| conclave(&[&base[..], &addrs, more].concat()).await.unwrap();
+
+    // The stub serves one model, `stub`.
+    let fine = check(&["--model", "stub", "--json"]).await;
+    assert_eq!(fine.code, Some(0), "{fine:?}");
+    let report = fine.json().unwrap();
+    let told = report["dependencies"].to_string();
+    assert!(
+        told.contains("serves 1 models, `stub` among them"),
+        "{told}"
+    );
+    assert!(
+        report["problems"].as_array().unwrap().is_empty(),
+        "{report}"
+    );
+
+    let degraded = check(&[
+        "--model",
+        "other",
+        "--set",
+        "inference.allowed_endpoints=http://127.0.0.1:1",
+    ])
+    .await;
+    assert_eq!(degraded.code, Some(0), "{degraded:?}");
+    for part in [
+        "warning: model server http://127.0.0.1:1: cannot be reached",
+        "start it, or change `inference.allowed_endpoints`",
+        "serves no model `other`, but `stub`",
+    ] {
+        assert!(degraded.err.contains(part), "{part}: {degraded:?}");
+    }
+    assert!(
+        degraded.out.contains("# it could serve, with "),
+        "{degraded:?}"
+    );
+
+    let taken = Setup::bare().unwrap().start().await.unwrap();
+    let taken_addr = taken.grpc_addr().to_string();
+    let refused = check(&["--model", "stub", "--set", "plugins.scorer_default=judgee"]).await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(
+        refused.err.contains("error: `plugins.scorer_default`"),
+        "{refused:?}"
+    );
+    let refused = conclave(&[&base[..], &["--grpc-addr", &taken_addr]].concat())
+        .await
+        .unwrap();
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(
+        refused.err.contains("error: cannot listen on 127.0.0.1:"),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn completions_are_printed_for_a_shell_that_is_known() {
+    for shell in ["bash", "zsh", "fish"] {
+        let ran = conclave(&["completions", shell]).await.unwrap();
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert!(ran.out.contains("cancel"), "{ran:?}");
+    }
+    let unknown = conclave(&["completions", "cmd"]).await.unwrap();
+    assert_eq!((unknown.code, unknown.out.as_str()), (Some(2), ""));
+}
+
+#[tokio::test]
+async fn help_fits_the_columns_of_its_terminal() {
+    for columns in ["80", "100"] {
+        let limit: usize = columns.parse().unwrap();
+        for command in [
+            &["--help"][..],
+            &["help", "serve"],
+            &["help", "run"],
+            &["help", "plugin", "check"],
+            &["watch", "--help"],
+            &["demo", "--help"],
+        ] {
+            let help = conclave_with(command, &[("COLUMNS", columns)])
+                .await
+                .unwrap();
+            assert_eq!(help.code, Some(0), "{help:?}");
+            for line in help.out.lines() {
+                assert!(
+                    line.chars().count() <= limit,
+                    "{columns} {command:?}: {line}"
+                );
+            }
+        }
     }
 }
 

@@ -18,11 +18,13 @@ pub mod outcome;
 pub mod params;
 pub mod plugin;
 pub mod request;
+pub mod routing;
 pub mod run;
 pub mod runtime;
 pub mod session;
 pub mod submit;
 pub mod tally;
+pub mod task_type;
 pub mod tasks;
 #[cfg(feature = "testkit")]
 pub mod testkit;

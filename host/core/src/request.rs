@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::endpoint::{AllowedOrigins, Endpoint};
 use crate::ids::{AgentId, ModelName};
 use crate::plugin::PluginChoice;
+use crate::routing::Routing;
 
 pub use self::draft::{AgentDraft, Draft};
 
@@ -114,9 +115,11 @@ pub struct Policy {
     pub allowed: AllowedOrigins,
     /// The model when a request does not say.
     pub model_default: Option<ModelName>,
-    /// The strategy when a request does not say.
+    /// Which plugins a request gets that names none, before the defaults.
+    pub routing: Routing,
+    /// The strategy when neither a request nor the routing says.
     pub strategy_default: PluginChoice,
-    /// The scorer when a request does not say.
+    /// The scorer when neither a request nor the routing says.
     pub scorer_default: PluginChoice,
     /// The timeout when a request does not say.
     pub timeout_default: Duration,

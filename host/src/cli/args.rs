@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use conclave_core::plugin::PluginChoice;
 
+use super::help;
 use crate::config::{Environment, Flag, Sources};
 
 /// An execution host for LLM deliberation.
@@ -16,13 +18,8 @@ use crate::config::{Environment, Flag, Sources};
 #[command(
     name = "conclave",
     version,
-    after_help = "\
-Examples:
-  conclave demo                                     one real deliberation, with nothing to set up
-  conclave serve --endpoint http://vllm:8000 --model Qwen/Qwen3-8B
-  conclave run \"Is 91 prime?\" --agents 5            submit, watch, print the outcome
-
-Exit codes: 0 done, 1 failed, 2 wrong usage."
+    max_term_width = 100,
+    after_help = help::CONCLAVE
 )]
 pub struct Cli {
     /// What to do.
@@ -46,31 +43,17 @@ pub enum Command {
     /// Cancel a deliberation and abort its generations.
     Cancel(CancelArgs),
     /// Work on plugins.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = help::PLUGIN)]
     Plugin(PluginCommand),
+    /// Print a script by which a shell completes this command.
+    Completions(CompletionsArgs),
 }
 
 /// `conclave serve`
 #[derive(Debug, Default, Args)]
-#[command(after_help = "\
-Every setting stands, the later over the earlier, in its default, the TOML file, a variable
-CONCLAVE_<SECTION>_<KEY>, or a flag:
-  [limits]                                 in the file
-  retries_max = 5
-  CONCLAVE_LIMITS_RETRIES_MAX=5            as a variable
-  --set limits.retries_max=5               as a flag
-Relative paths are relative to the working directory. `conclave serve --check` prints all of them.
-
-Signals: the first SIGTERM or SIGINT lets running deliberations finish within
-`server.shutdown_grace_seconds` and pauses the rest, which resume at the next start; the second one
-exits at once.
-
-Examples:
-  conclave serve --endpoint http://127.0.0.1:8000 --model smollm2 --data-dir /var/lib/conclave
-  conclave serve --config conclave.toml --check
-  conclave serve --grpc-addr 127.0.0.1:0 --set log.format=json    the line `ready` tells the port")]
+#[command(after_help = help::SERVE)]
 pub struct ServeArgs {
-    /// The TOML file.
+    /// The TOML file; none is read unless it is named.
     #[arg(long, value_name = "FILE", env = "CONCLAVE_CONFIG")]
     pub config: Option<PathBuf>,
     /// Where journal and plugins are kept [default: conclave-data].
@@ -97,15 +80,25 @@ pub struct ServeArgs {
     /// Any setting, by its key; may stand several times.
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     pub set: Vec<(String, String)>,
-    /// Print the effective configuration, check what can be checked without serving, and exit.
+    /// Print the effective configuration, check it and what it leads to (model servers, data
+    /// directory, ports, plugins), and exit.
     #[arg(long)]
     pub check: bool,
     /// With --check: print one JSON object.
     #[arg(long, requires = "check")]
     pub json: bool,
+    /// Print the reference of all settings as Markdown, and exit.
+    #[arg(long, conflicts_with = "check")]
+    pub reference: bool,
 }
 
 impl ServeArgs {
+    /// Whether a host shall run: the other ways only print something.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        !self.check && !self.reference
+    }
+
     /// Where the configuration comes from.
     #[must_use]
     pub fn sources(&self, environment: Environment) -> Sources {
@@ -140,11 +133,7 @@ impl ServeArgs {
 
 /// `conclave demo`
 #[derive(Debug, Args)]
-#[command(after_help = "\
-Without --endpoint it serves a small model on the CPU of this machine: it needs the binary
-`conclave-local-model` and its weights, which `make demo` builds and fetches. With --endpoint it uses
-your own OpenAI-compatible server:
-  conclave demo --endpoint http://127.0.0.1:8000 --model Qwen/Qwen3-8B")]
+#[command(after_help = help::DEMO)]
 pub struct DemoArgs {
     /// An OpenAI-compatible server to use instead of the embedded model.
     #[arg(long, value_name = "URL", requires = "model")]
@@ -183,15 +172,7 @@ pub struct Connection {
 
 /// `conclave run`
 #[derive(Debug, Args)]
-#[command(after_help = "\
-Ctrl-C cancels the deliberation on the host and waits until that is done; a second one leaves at once.
-With --detach the command only submits: watch it with `conclave watch ID`.
-
-Examples:
-  conclave run \"How many legs does a spider have?\" --agents 5 \\
-      --param extract.rule=first_integer --scorer-param extract.rule=first_integer
-  conclave run \"$(cat task.md)\" --strategy critique-revise --scorer judge --timeout 600
-  conclave run \"2+2?\" --agents 9 --params '{\"stop\":{\"rule\":\"none\"}}' --json")]
+#[command(after_help = help::RUN)]
 pub struct RunArgs {
     /// The question or instruction.
     pub task: String,
@@ -213,16 +194,17 @@ pub struct RunArgs {
     /// The role that the answer is for.
     #[arg(long, value_name = "ROLE", default_value = "")]
     pub role: String,
-    /// The strategy's params, a JSON object.
+    /// The strategy's params, a JSON object [default: {}].
     #[arg(long, value_name = "JSON")]
     pub params: Option<String>,
-    /// One param of the strategy; the key may be a path with dots, the value is JSON or else a text.
+    /// One param of the strategy; the key may be a path with dots, the value is JSON or else a text;
+    /// may stand several times.
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     pub param: Vec<(String, String)>,
-    /// The scorer's params, a JSON object.
+    /// The scorer's params, a JSON object [default: {}].
     #[arg(long, value_name = "JSON")]
     pub scorer_params: Option<String>,
-    /// One param of the scorer, as --param.
+    /// One param of the scorer, as --param; may stand several times.
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     pub scorer_param: Vec<(String, String)>,
     /// Seconds from acceptance to the deadline [default: the host's].
@@ -250,6 +232,7 @@ pub struct RunArgs {
 
 /// `conclave get`
 #[derive(Debug, Args)]
+#[command(after_help = help::GET)]
 pub struct GetArgs {
     /// The deliberation's id.
     pub id: String,
@@ -260,9 +243,7 @@ pub struct GetArgs {
 
 /// `conclave watch`
 #[derive(Debug, Args)]
-#[command(after_help = "\
-Prints a line for each event (with --json a JSON object a line), on a terminal a live view. Ctrl-C only
-stops watching: the deliberation goes on. When the host restarts, the watch goes on where it was.")]
+#[command(after_help = help::WATCH)]
 pub struct WatchArgs {
     /// The deliberation's id.
     pub id: String,
@@ -276,6 +257,7 @@ pub struct WatchArgs {
 
 /// `conclave cancel`
 #[derive(Debug, Args)]
+#[command(after_help = help::CANCEL)]
 pub struct CancelArgs {
     /// The deliberation's id.
     pub id: String,
@@ -296,12 +278,7 @@ pub enum PluginCommand {
 
 /// `conclave plugin check`
 #[derive(Debug, Args)]
-#[command(after_help = "\
-The checks and their words are those of the host: it must be a component of a known world, import only
-what is linked, fit the limits, compile, and describe itself by the rules.
-
-Example:
-  conclave plugin check target/wasm32-wasip2/release/my_strategy.wasm")]
+#[command(after_help = help::PLUGIN_CHECK)]
 pub struct PluginCheckArgs {
     /// The component.
     pub file: PathBuf,
@@ -311,6 +288,15 @@ pub struct PluginCheckArgs {
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `conclave completions`
+#[derive(Debug, Args)]
+#[command(after_help = help::COMPLETIONS)]
+pub struct CompletionsArgs {
+    /// The shell that shall read it.
+    #[arg(value_name = "SHELL")]
+    pub shell: Shell,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

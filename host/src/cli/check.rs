@@ -1,6 +1,7 @@
 //! `serve --check`: the effective configuration, and what can be checked without serving.
 
-use std::path::{Path, PathBuf};
+mod dependencies;
+
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -14,6 +15,7 @@ use super::terminal::Terminal;
 use crate::config::{self, Config, Environment, Loaded};
 use crate::plugin_store::PluginStore;
 use crate::wasm::{Engine, EngineConfig};
+use dependencies::{Dependency, State};
 
 /// What was found beside the configuration itself.
 #[derive(Debug, Default)]
@@ -24,6 +26,32 @@ struct Findings {
     notices: Vec<String>,
     /// Plugins that would be loaded.
     plugins: Vec<String>,
+    /// What the host depends on.
+    dependencies: Vec<Dependency>,
+}
+
+impl Findings {
+    /// Why the host could not serve.
+    fn errors(&self) -> Vec<&str> {
+        let problems = self.problems.iter().map(String::as_str);
+        problems.chain(self.details(State::Refused)).collect()
+    }
+
+    /// What would not work although the host could serve.
+    fn warnings(&self) -> Vec<String> {
+        let degraded = self.dependencies.iter();
+        degraded
+            .filter(|one| one.state == State::Degraded)
+            .map(|one| format!("{}: {}", one.name, one.detail))
+            .collect()
+    }
+
+    fn details(&self, state: State) -> impl Iterator<Item = &str> {
+        let dependencies = self.dependencies.iter();
+        dependencies
+            .filter(move |one| one.state == state)
+            .map(|one| one.detail.as_str())
+    }
 }
 
 /// Prints the configuration and what is wrong with it. A configuration that does not load is an
@@ -34,17 +62,26 @@ pub(super) async fn check(
     terminal: &mut Terminal,
 ) -> anyhow::Result<Exit> {
     let loaded = config::load(&args.sources(environment.clone()))?;
-    let findings = find(&loaded).await?;
+    if terminal.err_is_terminal && !args.json {
+        terminal.note("testing model servers, ports, directories and plugins");
+    }
+    let findings = find(&loaded).await;
     let shown = if args.json {
         format!("{}\n", as_json(&loaded, &findings))
     } else {
         as_toml(&loaded, &findings)
     };
     terminal.print(&shown)?;
-    for problem in findings.problems.iter().filter(|_| !args.json) {
-        terminal.note(&format!("error: {problem}"));
+    let errors = findings.errors();
+    if !args.json {
+        for warning in findings.warnings() {
+            terminal.note(&format!("warning: {warning}"));
+        }
+        for error in &errors {
+            terminal.note(&format!("error: {error}"));
+        }
     }
-    Ok(if findings.problems.is_empty() {
+    Ok(if errors.is_empty() {
         Exit::Success
     } else {
         Exit::Failure
@@ -53,10 +90,12 @@ pub(super) async fn check(
 
 fn as_json(loaded: &Loaded, findings: &Findings) -> Value {
     json!({
-        "ok": findings.problems.is_empty(),
-        "problems": findings.problems,
+        "ok": findings.errors().is_empty(),
+        "problems": findings.errors(),
+        "warnings": findings.warnings(),
         "notices": findings.notices,
         "plugins": findings.plugins,
+        "dependencies": findings.dependencies,
         "config": loaded.config,
     })
 }
@@ -71,30 +110,35 @@ fn as_toml(loaded: &Loaded, findings: &Findings) -> String {
     for notice in &findings.notices {
         text.push_str(&format!("# note: {notice}\n"));
     }
-    match findings.problems.len() {
-        0 => text.push_str("# all checks passed\n"),
-        1 => text.push_str("# 1 check failed, see below\n"),
-        count => text.push_str(&format!("# {count} checks failed, see below\n")),
+    for fine in findings
+        .dependencies
+        .iter()
+        .filter(|one| one.state == State::Ok)
+    {
+        text.push_str(&format!("# ok: {}: {}\n", fine.name, fine.detail));
+    }
+    match (findings.errors().len(), findings.warnings().len()) {
+        (0, 0) => text.push_str("# all checks passed\n"),
+        (0, 1) => text.push_str("# it could serve, with 1 warning, see below\n"),
+        (0, count) => text.push_str(&format!(
+            "# it could serve, with {count} warnings, see below\n"
+        )),
+        (1, _) => text.push_str("# 1 check failed, see below\n"),
+        (count, _) => text.push_str(&format!("# {count} checks failed, see below\n")),
     }
     text
 }
 
-async fn find(loaded: &Loaded) -> anyhow::Result<Findings> {
-    let config = &loaded.config;
+async fn find(loaded: &Loaded) -> Findings {
     let mut findings = Findings {
         notices: loaded.notices.clone(),
+        dependencies: dependencies::test(loaded).await,
         ..Findings::default()
     };
-    if let Err(error) = writable(&config.server.data_dir) {
-        let dir = config.server.data_dir.display();
-        findings.problems.push(format!(
-            "the data directory `{dir}` is not writable: {error}; make it writable, or set `server.data_dir` to another one"
-        ));
-    }
-    if let Err(error) = plugins(config, &mut findings).await {
+    if let Err(error) = plugins(&loaded.config, &mut findings).await {
         findings.problems.push(format!("{error:#}"));
     }
-    Ok(findings)
+    findings
 }
 
 /// Loads the plugins as `serve` does, but into a store that is thrown away.
@@ -117,9 +161,10 @@ async fn plugins(config: &Config, findings: &mut Findings) -> anyhow::Result<()>
         let mend = "mend or remove the file, or set `plugins.dir` to another directory";
         findings.problems.push(format!("{error:#}; {mend}"));
     }
-    for (kind, key, choice) in config.default_plugins() {
-        if let Err(error) = store.resolve(kind, &choice).await {
-            findings.problems.push(format!("`{key}`: {error}"));
+    for named in config.named_plugins() {
+        match store.resolve(named.kind, &named.choice).await {
+            Ok(plugin) => findings.problems.extend(named.violations(&plugin)),
+            Err(error) => findings.problems.push(format!("`{}`: {error}", named.key)),
         }
     }
     let listed = store.list().into_iter();
@@ -127,18 +172,6 @@ async fn plugins(config: &Config, findings: &mut Findings) -> anyhow::Result<()>
         .map(|listed| listed.plugin.reference.to_string())
         .collect();
     Ok(())
-}
-
-/// Whether files can be made in the directory, or it in the nearest one above it that exists.
-fn writable(dir: &Path) -> std::io::Result<()> {
-    let absolute = std::path::absolute(dir)?;
-    let existing = absolute
-        .ancestors()
-        .find(|dir| dir.exists())
-        .unwrap_or(&absolute);
-    let probe: PathBuf = existing.join(format!(".conclave-check-{}", std::process::id()));
-    std::fs::File::create_new(&probe)?;
-    std::fs::remove_file(&probe)
 }
 
 #[cfg(test)]
@@ -177,20 +210,14 @@ mod tests {
         assert!(as_toml(&loaded, &findings).ends_with("# 1 check failed, see below\n"));
     }
 
-    #[test]
-    fn a_directory_that_is_not_there_yet_is_not_made() {
-        let dir = tempfile::tempdir().unwrap();
-        let data_dir = dir.path().join("not/made/yet");
-        writable(&data_dir).unwrap();
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-    }
-
     #[tokio::test]
     async fn everything_that_is_wrong_is_told_with_how_to_mend_it() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("broken.wasm"), "no component").unwrap();
         let set = [
             ("server.data_dir", "/proc/conclave"),
+            ("server.grpc_addr", "127.0.0.1:0"),
+            ("server.http_addr", "127.0.0.1:0"),
             ("plugins.dir", dir.path().to_str().unwrap()),
             ("plugins.strategy_default", "sampel-vote"),
         ];

@@ -7,8 +7,10 @@ mod args;
 mod check;
 mod client;
 mod commands;
+mod completions;
 mod demo;
 mod failure;
+mod help;
 mod json;
 mod lines;
 mod live;
@@ -26,12 +28,12 @@ mod watching;
 use std::io;
 use std::process::ExitCode;
 
-use crate::config::Environment;
+use crate::config::{self, Environment};
 use crate::grpc::pb::conclave::v1 as pb;
 
 pub use args::{
-    CancelArgs, Cli, Command, Connection, DemoArgs, GetArgs, PluginCheckArgs, PluginCommand,
-    RunArgs, ServeArgs, WatchArgs,
+    CancelArgs, Cli, Command, CompletionsArgs, Connection, DemoArgs, GetArgs, PluginCheckArgs,
+    PluginCommand, RunArgs, ServeArgs, WatchArgs,
 };
 use terminal::Terminal;
 
@@ -59,7 +61,8 @@ pub async fn run(command: Command, environment: &Environment) -> ExitCode {
     let mut terminal = Terminal::of_process(environment);
     let as_json = wants_json(&command);
     let done = match &command {
-        Command::Serve(args) => check::check(args, environment, &mut terminal).await,
+        Command::Serve(args) if args.reference => print_reference(&mut terminal),
+        Command::Serve(args) => Box::pin(check::check(args, environment, &mut terminal)).await,
         Command::Demo(args) => Box::pin(demo::demo(args, environment, &mut terminal)).await,
         Command::Run(args) => Box::pin(commands::run(args, &mut terminal)).await,
         Command::Get(args) => commands::get(args, &mut terminal).await,
@@ -68,6 +71,7 @@ pub async fn run(command: Command, environment: &Environment) -> ExitCode {
         Command::Plugin(PluginCommand::Check(args)) => {
             plugin::check(args, environment, &mut terminal).await
         }
+        Command::Completions(args) => completions::print(args, &mut terminal),
     };
     match done {
         Ok(exit) => exit.into(),
@@ -90,6 +94,11 @@ fn fail(error: &anyhow::Error, as_json: bool, terminal: &mut Terminal) -> ExitCo
     ExitCode::from(failure::exit_code(error))
 }
 
+fn print_reference(terminal: &mut Terminal) -> anyhow::Result<Exit> {
+    terminal.print(&config::reference())?;
+    Ok(Exit::Success)
+}
+
 fn wants_json(command: &Command) -> bool {
     match command {
         Command::Serve(args) => args.json,
@@ -99,5 +108,6 @@ fn wants_json(command: &Command) -> bool {
         Command::Watch(args) => args.connection.json,
         Command::Cancel(args) => args.connection.json,
         Command::Plugin(PluginCommand::Check(args)) => args.json,
+        Command::Completions(_) => false,
     }
 }

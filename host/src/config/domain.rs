@@ -11,6 +11,7 @@ use conclave_core::request::Policy;
 use conclave_core::session::Retry;
 use conclave_core::submit::Terms;
 
+use super::routing::{self, Named};
 use super::settings::Config;
 use crate::grpc;
 use crate::openai::{self, ApiKey};
@@ -26,6 +27,7 @@ impl Config {
                 endpoint_default: inference.endpoint.clone(),
                 allowed: AllowedOrigins::new(&inference.allowed_endpoints),
                 model_default: inference.model.clone().map(ModelName::new),
+                routing: routing::of(&self.routing),
                 strategy_default: choice(&self.plugins.strategy_default),
                 scorer_default: choice(&self.plugins.scorer_default),
                 timeout_default: Duration::from_secs(limits.timeout_default_seconds),
@@ -44,22 +46,30 @@ impl Config {
         }
     }
 
-    /// The plugins of requests that name none, with the settings that name them.
+    /// The plugins that the settings name, each with its key and its params.
     #[must_use]
-    pub fn default_plugins(&self) -> [(Kind, &'static str, PluginChoice); 2] {
+    pub fn named_plugins(&self) -> Vec<Named> {
         let policy = self.terms().policy;
-        [
-            (
+        let default = |kind, key: &str, choice| Named {
+            kind,
+            key: key.to_owned(),
+            choice,
+            params: serde_json::json!({}),
+        };
+        let mut named = vec![
+            default(
                 Kind::Strategy,
                 "plugins.strategy_default",
                 policy.strategy_default,
             ),
-            (
+            default(
                 Kind::Scorer,
                 "plugins.scorer_default",
                 policy.scorer_default,
             ),
-        ]
+        ];
+        named.extend(routing::named(&self.routing));
+        named
     }
 
     /// Whether any generation could be sent anywhere.
@@ -141,6 +151,6 @@ impl Config {
 }
 
 /// `NAME`, `NAME@VERSION` or `NAME@sha256:DIGEST`; another text names no plugin that there is.
-fn choice(text: &str) -> PluginChoice {
+pub(super) fn choice(text: &str) -> PluginChoice {
     text.parse().unwrap_or_else(|_| PluginChoice::named(text))
 }

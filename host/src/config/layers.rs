@@ -155,6 +155,7 @@ impl Merged {
                         .collect(),
                 )
             }
+            Some(Json::Null) => optional(key, text),
             _ => Value::String(text.to_owned()),
         }
     }
@@ -185,6 +186,22 @@ impl Merged {
     }
 }
 
+/// A text as the value of a key whose default is to have none, and tells no type: a text wherever that
+/// fits, so that a model may be named `7`.
+fn optional(key: &str, text: &str) -> Value {
+    let fits = |value: &Value| {
+        let mut alone = Table::new();
+        set(&mut alone, key, value.clone());
+        Config::deserialize(alone).is_ok()
+    };
+    let as_text = Value::String(text.to_owned());
+    let number = text.trim().parse().map(Value::Integer);
+    match number {
+        Ok(number) if !fits(&as_text) && fits(&number) => number,
+        _ => as_text,
+    }
+}
+
 /// Sets the value at a path, with the tables on the way.
 fn set(table: &mut Table, path: &str, value: Value) {
     match path.split_once('.') {
@@ -207,6 +224,9 @@ fn rule(default: &Json, value: &Value, message: &str) -> String {
     match (default, value) {
         (Json::Number(_), Value::Integer(number)) if *number >= 0 => "is too large".to_owned(),
         (Json::Number(_), _) => "must be a whole number, 0 or more".to_owned(),
+        (Json::Null, _) if message.contains("expected u") => {
+            "must be a whole number, 0 or more".to_owned()
+        }
         (Json::Bool(_), _) => "must be true or false".to_owned(),
         (Json::Array(_), Value::Array(_)) => format!("does not fit: {message}"),
         (Json::Array(_), _) => {

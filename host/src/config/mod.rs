@@ -6,12 +6,17 @@
 
 mod domain;
 mod environment;
+#[cfg(test)]
+mod every_key;
 mod keys;
 mod layers;
 mod legacy;
 mod level;
 mod problem;
+mod reference;
+mod routing;
 mod rules;
+mod schema;
 mod secrets;
 mod settings;
 mod show;
@@ -28,6 +33,8 @@ use crate::openai::ApiKey;
 pub use environment::Environment;
 pub use level::{InvalidLevel, Level};
 pub use problem::{Error, Origin, Problem};
+pub use reference::reference;
+pub use routing::{Named, Rule};
 pub use settings::{
     Compat, Config, Format, Grpc, Inference, Key, Limits, Log, Plugins, Prompt, Server,
 };

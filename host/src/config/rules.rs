@@ -23,6 +23,7 @@ pub(super) fn broken(config: &Config, origins: &BTreeMap<String, Origin>) -> Vec
     inference(config, &mut rules);
     limits(config, &mut rules);
     plugins(config, &mut rules);
+    routing(config, &mut rules);
     for name in &config.prompt.metadata_allowed {
         rules.not_blank("prompt.metadata_allowed", name);
     }
@@ -189,6 +190,23 @@ fn plugins(config: &Config, rules: &mut Rules<'_>) {
         let least = u64::from(name != "log_bytes_max");
         let value = value.as_u64().unwrap_or_default();
         rules.range(&format!("plugins.limits.{name}"), value, least..=1 << 40);
+    }
+}
+
+fn routing(config: &Config, rules: &mut Rules<'_>) {
+    for (at, rule) in config.routing.iter().enumerate() {
+        let halves = [
+            ("strategy", &rule.strategy, &rule.strategy_params),
+            ("scorer", &rule.scorer, &rule.scorer_params),
+        ];
+        for (name, plugin, params) in halves {
+            let key = format!("routing[{at}].{name}");
+            rules.not_blank(&key, plugin.as_deref().unwrap_or("unset"));
+            let alone = plugin.is_none() && !params.is_empty();
+            rules.check(&format!("{key}_params"), "set", !alone, || {
+                format!("must stand with `{name}`, whose params they are")
+            });
+        }
     }
 }
 

@@ -4,15 +4,17 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use conclave_core::endpoint::Endpoint;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::level::Level;
+use super::routing::{self, Rule};
 use crate::grpc::{self, ResponseShape};
 use crate::openai;
 use crate::wasm::{EngineConfig, PluginLimits};
 
 /// All settings, by section.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Where the host listens and keeps its data.
@@ -31,10 +33,31 @@ pub struct Config {
     pub log: Log,
     /// How clients of the services before are answered.
     pub compat: Compat,
+    /// Which plugins a request gets that names no strategy: the first rule that matches decides, and
+    /// what no rule says is `plugins.strategy_default` and `plugins.scorer_default`. The two rules of
+    /// the default give task extraction its strategy, and leave backlog reviews to the defaults; own
+    /// rules replace both, an empty list has none.
+    pub routing: Vec<Rule>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            server: Server::default(),
+            grpc: Grpc::default(),
+            inference: Inference::default(),
+            limits: Limits::default(),
+            plugins: Plugins::default(),
+            prompt: Prompt::default(),
+            log: Log::default(),
+            compat: Compat::default(),
+            routing: routing::built_in(),
+        }
+    }
 }
 
 /// `[server]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
     /// gRPC: all services. Port 0 takes a free one.
@@ -62,7 +85,7 @@ impl Default for Server {
 }
 
 /// `[grpc]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Grpc {
     /// Bytes of one request message.
@@ -88,14 +111,16 @@ impl Default for Grpc {
 }
 
 /// `[inference]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Inference {
     /// The OpenAI-compatible server of requests that name none.
+    #[schemars(with = "Option<String>")]
     pub endpoint: Option<Endpoint>,
     /// The model of requests that name none.
     pub model: Option<String>,
     /// The origins that a request may name; nothing listed, nothing allowed.
+    #[schemars(with = "Vec<String>")]
     pub allowed_endpoints: Vec<Endpoint>,
     /// How long a connection to a model server may take.
     pub connect_timeout_seconds: u64,
@@ -138,10 +163,11 @@ impl Default for Inference {
 }
 
 /// `[[inference.keys]]`: where an API key is. The key itself never stands in a configuration.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Key {
     /// The endpoint whose origin wants the key.
+    #[schemars(with = "String")]
     pub endpoint: Endpoint,
     /// A file that holds it.
     #[serde(default)]
@@ -152,7 +178,7 @@ pub struct Key {
 }
 
 /// `[limits]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Unfinished deliberations that the host holds; more are refused.
@@ -197,7 +223,7 @@ impl Default for Limits {
 }
 
 /// `[plugins]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Plugins {
     /// A directory whose `.wasm` files are loaded beside the built-in plugins.
@@ -230,7 +256,7 @@ impl Default for Plugins {
 }
 
 /// `[prompt]`
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Prompt {
     /// The metadata keys that plugins are shown; nothing listed, nothing shown.
@@ -238,10 +264,12 @@ pub struct Prompt {
 }
 
 /// `[log]`
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// How much is logged.
+    /// How much is logged: `trace`, `debug`, `info`, `warning`, `error`, `critical`, `off`, or
+    /// directives like `info,conclave::grpc=debug`.
+    #[schemars(with = "String")]
     pub level: Level,
     /// In which form.
     pub format: Format,
@@ -250,7 +278,7 @@ pub struct Log {
 }
 
 /// The form of log lines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
     /// For people on a terminal, JSON elsewhere.
@@ -263,7 +291,7 @@ pub enum Format {
 }
 
 /// `[compat]`
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Compat {
     /// How `fleet.ray_executor.v1` answers a submit: `newer` for the clients that are deployed today,

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -27,7 +28,7 @@ const SERVICES: &[&str] = &[
 ];
 
 /// How `fleet.ray_executor.v1` answers a submit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ResponseShape {
     /// `1 task_id · 2 deliberation_id · 3 status · 4 message`.

@@ -11,6 +11,7 @@ mod answer;
 mod body;
 mod call;
 mod chunk;
+mod models;
 mod refusal;
 mod retry_after;
 mod server;
@@ -27,6 +28,7 @@ use reqwest::{Client, redirect, retry};
 
 use addresses::FilteringResolver;
 use call::Call;
+pub use models::ModelsError;
 use server::Servers;
 pub use settings::{ApiKey, InvalidSettings, Settings};
 

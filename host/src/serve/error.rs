@@ -32,14 +32,17 @@ pub enum Error {
     /// Plugins cannot be loaded.
     #[error("cannot load the plugins")]
     Plugins(#[from] plugin_store::Error),
-    /// A default plugin is not there.
+    /// A plugin that the settings name is not there.
     #[error("`{key}` names a plugin that is not loaded")]
-    DefaultPlugin {
+    NamedPlugin {
         /// The setting.
-        key: &'static str,
+        key: String,
         /// What is there instead.
         source: conclave_core::plugin::Error,
     },
+    /// Params that the settings hold do not fit their plugin.
+    #[error("params do not fit their plugin: {}", .0.join("; "))]
+    NamedParams(Vec<String>),
     /// The adapter of model servers cannot be made.
     #[error("cannot call model servers")]
     Inference(#[from] openai::InvalidSettings),

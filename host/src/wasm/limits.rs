@@ -1,5 +1,6 @@
 //! What one plugin instance may use, and how the engine is told.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use wasmtime::ResourceLimiter;
 
@@ -8,7 +9,7 @@ use wasmtime::ResourceLimiter;
 /// Generations, journal entries and wall time are bounded by the session instead
 /// ([`conclave_core::limits::Limits`]). None of these is pinned in a journal: they bound the host's
 /// cost, and a plugin cannot observe them but by being ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PluginLimits {
     /// Bytes of a component. A Python component has 18 MB.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use serde::Deserialize;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 #[derive(Debug, Deserialize)]
@@ -15,6 +16,8 @@ pub(super) struct ChatRequest {
     pub(super) stream_options: StreamOptions,
     pub(super) seed: Option<u64>,
     pub(super) max_tokens: Option<u32>,
+    pub(super) temperature: Option<f64>,
+    pub(super) response_format: Option<Value>,
     #[serde(default)]
     pub(super) logprobs: bool,
 }
@@ -54,6 +57,12 @@ impl ChatRequest {
         let contents = self.messages.iter().map(|message| &message.content);
         let words: usize = contents.map(|text| text.split_whitespace().count()).sum();
         u32::try_from(words).unwrap_or(u32::MAX)
+    }
+
+    /// The JSON Schema that is asked for.
+    pub(super) fn json_schema(&self) -> Option<&Value> {
+        let format = self.response_format.as_ref()?;
+        format.pointer("/json_schema/schema")
     }
 
     /// What the user said last.

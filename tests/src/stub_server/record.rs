@@ -16,6 +16,12 @@ pub struct Recorded {
     pub seed: Option<u64>,
     /// The bound of tokens.
     pub max_tokens: Option<u32>,
+    /// The temperature.
+    pub temperature: Option<f64>,
+    /// The JSON Schema that the answer shall have.
+    pub json_schema: Option<serde_json::Value>,
+    /// What the user said last.
+    pub last_user_message: String,
     /// The `x-request-id` header.
     pub request_id: Option<String>,
     /// Whether an `authorization` header came.

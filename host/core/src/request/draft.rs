@@ -74,7 +74,8 @@ impl Draft {
     ///
     /// # Errors
     /// [`Error::Invalid`] with every violation, or why the endpoint cannot be used.
-    pub fn parse(self, policy: &Policy) -> Result<DeliberationRequest, Error> {
+    pub fn parse(mut self, policy: &Policy) -> Result<DeliberationRequest, Error> {
+        policy.routing.apply(&mut self);
         let mut check = Check::default();
         check.text("task.id", &self.task_id, 1, bounds::ID_CHARS);
         check.not_blank("task.description", &self.description);
@@ -174,12 +175,14 @@ fn permitted(endpoint: Option<Endpoint>, policy: &Policy) -> Result<Endpoint, Er
 mod tests {
     use super::*;
     use crate::endpoint::AllowedOrigins;
+    use crate::routing::Routing;
 
     fn policy() -> Policy {
         Policy {
             endpoint_default: None,
             allowed: AllowedOrigins::new(&[Endpoint::parse("http://127.0.0.1:8000").unwrap()]),
             model_default: None,
+            routing: Routing::default(),
             strategy_default: PluginChoice::named("sample-vote"),
             scorer_default: PluginChoice::named("agreement"),
             timeout_default: Duration::from_secs(300),

@@ -144,6 +144,7 @@ pub fn terms() -> Terms {
             endpoint_default: Endpoint::parse("http://127.0.0.1:8000").ok(),
             allowed: crate::endpoint::AllowedOrigins::default(),
             model_default: None,
+            routing: crate::routing::Routing::default(),
             strategy_default: PluginChoice::named("scripted"),
             scorer_default: PluginChoice::named("scripted"),
             timeout_default: Duration::from_secs(300),

@@ -1,0 +1,281 @@
+//! What stands below each command's options: examples, exit codes, environment. Lines have at most 80
+//! columns, so that they read the same in every terminal.
+
+pub(super) const CONCLAVE: &str = "\
+Examples:
+  conclave demo                           one real deliberation, watched live
+  conclave serve --endpoint http://vllm:8000 --model Qwen/Qwen3-8B
+  conclave run \"Is 91 prime?\" --agents 5  submit, watch, print the outcome
+
+Exit codes:
+  0    done
+  1    failed; the reason stands on stderr, with --json as a JSON object
+  2    wrong usage
+  130  ended by Ctrl-C
+
+Environment:
+  CONCLAVE_ADDR              where client commands find the host
+  CONCLAVE_CONFIG            the TOML file of `serve`
+  CONCLAVE_<SECTION>_<KEY>   any setting of `serve`
+  NO_COLOR                   no colours when it is set
+
+`conclave COMMAND --help` teaches a command, `-h` is short.";
+
+pub(super) const SERVE: &str = "\
+Every setting stands, the later over the earlier, in its default, the TOML file,
+a variable CONCLAVE_<SECTION>_<KEY>, or a flag:
+  [limits]                           in the file
+  retries_max = 5
+  CONCLAVE_LIMITS_RETRIES_MAX=5      as a variable
+  --set limits.retries_max=5         as a flag
+Relative paths are relative to the working directory. `--check` prints all
+settings with where each stands, `--reference` says what each is for.
+
+Signals:
+  The first SIGTERM or SIGINT lets running deliberations finish within
+  `server.shutdown_grace_seconds` and pauses the rest, which resume at the next
+  start; the second one exits at once.
+
+Examples:
+  conclave serve --endpoint http://127.0.0.1:8000 --model smollm2
+  conclave serve --config /etc/conclave/conclave.toml --check
+  conclave serve --grpc-addr 127.0.0.1:0 --set log.format=json
+                                     the log line `ready` tells the port
+
+Exit codes:
+  0    stopped by a signal; with --check: it could serve, perhaps with warnings
+  1    it did not start; with --check: it could not serve
+  2    wrong usage
+  130, 143   ended by SIGINT or SIGTERM at once
+
+Environment:
+  CONCLAVE_<SECTION>_<KEY>   any setting; `--reference` lists all
+  GRPC_PORT, LOG_LEVEL       of existing deployments; the names above outdo them";
+
+pub(super) const DEMO: &str = "\
+Without --endpoint it serves a small model on the CPU of this machine: it needs
+the binary `conclave-local-model` and its weights, which `make demo` builds and
+fetches. With --endpoint it uses your own OpenAI-compatible server.
+
+Examples:
+  conclave demo
+  conclave demo --endpoint http://127.0.0.1:8000 --model Qwen/Qwen3-8B
+
+Exit codes:
+  0 the deliberation completed, 1 it did not, 2 wrong usage, 130 Ctrl-C
+
+Environment:
+  CONCLAVE_LOCAL_MODEL   the binary of the model server
+  CONCLAVE_WEIGHTS       the model's GGUF file";
+
+pub(super) const RUN: &str = "\
+Ctrl-C cancels the deliberation on the host and waits until that is done; a
+second one leaves at once. With --detach the command only submits: watch it with
+`conclave watch ID`.
+
+Examples:
+  conclave run \"How many legs does a spider have?\" --agents 5 \\
+      --param extract.rule=first_integer \\
+      --scorer-param extract.rule=first_integer
+  conclave run \"$(cat task.md)\" --strategy critique-revise --scorer judge \\
+      --timeout 600
+  conclave run \"2+2?\" --agents 9 --params '{\"stop\":{\"rule\":\"none\"}}' --json
+
+Exit codes:
+  0    completed; with --detach: accepted
+  1    failed, cancelled, or refused by the host
+  2    wrong usage
+  130  Ctrl-C
+
+Environment:
+  CONCLAVE_ADDR   where the host is, as --addr";
+
+pub(super) const GET: &str = "\
+Examples:
+  conclave get deliberation-0198c1…
+  conclave get deliberation-0198c1… --json | jq .outcome.ranked[0]
+
+Exit codes:
+  0 found, whatever its state; 1 not found, or no host; 2 wrong usage
+
+Environment:
+  CONCLAVE_ADDR   where the host is, as --addr";
+
+pub(super) const WATCH: &str = "\
+Prints a line for each event (with --json a JSON object a line), on a terminal a
+live view. Ctrl-C only stops watching: the deliberation goes on. When the host
+restarts, the watch goes on where it was.
+
+Examples:
+  conclave watch deliberation-0198c1…
+  conclave watch deliberation-0198c1… --after 12 --json
+
+Exit codes:
+  0    completed
+  1    failed or cancelled; not found, or no host
+  2    wrong usage
+  130  Ctrl-C
+
+Environment:
+  CONCLAVE_ADDR   where the host is, as --addr";
+
+pub(super) const CANCEL: &str = "\
+Examples:
+  conclave cancel deliberation-0198c1… --reason \"asked by mistake\"
+
+Exit codes:
+  0 cancelled, by this command or before; 1 it had ended otherwise, is not found,
+  or there is no host; 2 wrong usage
+
+Environment:
+  CONCLAVE_ADDR   where the host is, as --addr";
+
+pub(super) const PLUGIN: &str = "\
+Examples:
+  conclave plugin check target/wasm32-wasip2/release/my_strategy.wasm
+
+Exit codes:
+  0 done, 1 failed, 2 wrong usage";
+
+pub(super) const PLUGIN_CHECK: &str = "\
+The checks and their words are those of the host: it must be a component of a
+known world, import only what is linked, fit the limits, compile, and describe
+itself by the rules.
+
+Examples:
+  conclave plugin check target/wasm32-wasip2/release/my_strategy.wasm
+  conclave plugin check my_strategy.wasm --json | jq .reasons
+
+Exit codes:
+  0 it may be a plugin, 1 it may not (every reason is listed), 2 wrong usage
+
+Environment:
+  CONCLAVE_CONFIG   the TOML file, as --config";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  conclave completions bash > ~/.local/share/bash-completion/completions/conclave
+  conclave completions zsh > ~/.zfunc/_conclave      with ~/.zfunc in $fpath
+  conclave completions fish > ~/.config/fish/completions/conclave.fish
+
+Exit codes:
+  0 printed, 2 wrong usage";
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, CommandFactory as _};
+
+    use super::super::Cli;
+
+    /// Every command with its path, the binary itself too, but not the `help` that clap adds.
+    fn commands() -> Vec<(String, Command)> {
+        fn walk(path: &str, command: &Command, found: &mut Vec<(String, Command)>) {
+            found.push((path.to_owned(), command.clone()));
+            for inner in command
+                .get_subcommands()
+                .filter(|inner| inner.get_name() != "help")
+            {
+                walk(&format!("{path} {}", inner.get_name()), inner, found);
+            }
+        }
+        let mut command = Cli::command();
+        command.build();
+        let mut found = Vec::new();
+        walk("conclave", &command, &mut found);
+        found
+    }
+
+    #[test]
+    fn every_command_has_a_summary_an_example_and_its_exit_codes() {
+        let commands = commands();
+        assert!(commands.len() >= 10);
+        for (path, command) in commands {
+            let about = command
+                .get_about()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            assert!(
+                !about.is_empty() && about.chars().count() <= 80,
+                "{path}: {about}"
+            );
+            let below = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            for heading in ["Examples:\n", "Exit codes:\n"] {
+                assert!(below.contains(heading), "{path} has no {heading}");
+            }
+            assert!(
+                below.contains(&format!("  {path}")),
+                "{path} has no example of itself"
+            );
+            let longest = below.lines().map(|line| line.chars().count()).max();
+            assert!(
+                longest <= Some(80),
+                "{path}: a line has {longest:?} columns"
+            );
+        }
+    }
+
+    #[test]
+    fn every_argument_has_help_and_a_name_for_its_value() {
+        for (path, command) in commands() {
+            for argument in command.get_arguments() {
+                let help = argument
+                    .get_help()
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
+                assert!(
+                    !help.trim().is_empty(),
+                    "{path}: `{}` has no help",
+                    argument.get_id()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_example_is_understood() {
+        for (path, command) in commands() {
+            let below = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            let examples = below.split("Examples:\n").nth(1).unwrap_or_default();
+            let examples = examples.split("\n\n").next().unwrap_or_default();
+            let joined = examples.replace("\\\n", " ");
+            let typed: Vec<_> = joined
+                .lines()
+                .filter(|line| line.starts_with("  conclave"))
+                .collect();
+            assert!(!typed.is_empty(), "{path}");
+            for line in typed {
+                // What stands two columns behind it explains it; what a shell would take is not ours.
+                let line = line.trim_start().split("   ").next().unwrap_or_default();
+                let line = line.split(['>', '|']).next().unwrap_or_default();
+                let words = words(line);
+                let parsed = Cli::command().try_get_matches_from(&words);
+                assert!(parsed.is_ok(), "{path}: {words:?}: {}", parsed.unwrap_err());
+            }
+        }
+    }
+
+    /// The words of a line as a shell would split it.
+    fn words(line: &str) -> Vec<String> {
+        let mut words = vec![String::new()];
+        let mut quote = None;
+        for c in line.trim().chars() {
+            match (quote, c) {
+                (None, '"' | '\'') => quote = Some(c),
+                (Some(open), c) if c == open => quote = None,
+                (None, ' ') => {
+                    if words.last().is_some_and(|word| !word.is_empty()) {
+                        words.push(String::new());
+                    }
+                }
+                (_, c) => words.last_mut().unwrap().push(c),
+            }
+        }
+        words
+    }
+}
