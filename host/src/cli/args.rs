@@ -31,21 +31,45 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve deliberations over gRPC until a signal stops it.
+    ///
+    /// Every setting stands, the later over the earlier, in its default, the TOML file, a variable
+    /// CONCLAVE_<SECTION>_<KEY>, or a flag. Relative paths are relative to the working directory. When
+    /// the host takes work, it logs one line `ready` with its addresses.
     Serve(Box<ServeArgs>),
     /// Run one real deliberation on an embedded model, watched live.
+    ///
+    /// A host is started for it and stopped after it. Without --endpoint it serves a small model on
+    /// the CPU of this machine: it needs the binary `conclave-local-model` and its weights, which
+    /// `make demo` builds and fetches. With --endpoint it uses your own OpenAI-compatible server.
     Demo(DemoArgs),
     /// Submit a task, watch it, and print the outcome.
+    ///
+    /// Progress stands on stderr, the outcome on stdout. Ctrl-C cancels the deliberation on the host
+    /// and waits until that is done; a second one leaves at once. With --detach the command only
+    /// submits: watch it with `conclave watch ID`.
     Run(Box<RunArgs>),
     /// Print a deliberation as it is now.
+    ///
+    /// The report tells state, answers with their scores, tokens used, and where it has failed, why.
     Get(GetArgs),
     /// Watch a deliberation from its start or from a place on.
+    ///
+    /// Prints a line for each event (with --json a JSON object a line), on a terminal a live view.
+    /// Ctrl-C only stops watching: the deliberation goes on. When the host restarts, the watch goes on
+    /// where it was.
     Watch(WatchArgs),
     /// Cancel a deliberation and abort its generations.
+    ///
+    /// What was generated before stays in its journal. A deliberation that has ended stays as it is.
     Cancel(CancelArgs),
     /// Work on plugins.
+    ///
+    /// A plugin is a WebAssembly component of one of the worlds of `conclave:deliberation`.
     #[command(subcommand, after_help = help::PLUGIN)]
     Plugin(PluginCommand),
     /// Print a script by which a shell completes this command.
+    ///
+    /// The script knows the commands and options of this very build: print it again after an update.
     Completions(CompletionsArgs),
 }
 
@@ -273,6 +297,9 @@ pub struct CancelArgs {
 #[derive(Debug, Subcommand)]
 pub enum PluginCommand {
     /// Check whether a component may be a plugin, without a host.
+    ///
+    /// The checks and their words are those of the host: it must be a component of a known world,
+    /// import only what is linked, fit the limits, compile, and describe itself by the rules.
     Check(PluginCheckArgs),
 }
 

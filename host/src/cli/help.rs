@@ -22,14 +22,13 @@ Environment:
 `conclave COMMAND --help` teaches a command, `-h` is short.";
 
 pub(super) const SERVE: &str = "\
-Every setting stands, the later over the earlier, in its default, the TOML file,
-a variable CONCLAVE_<SECTION>_<KEY>, or a flag:
+A setting, in each place where it may stand:
   [limits]                           in the file
   retries_max = 5
   CONCLAVE_LIMITS_RETRIES_MAX=5      as a variable
   --set limits.retries_max=5         as a flag
-Relative paths are relative to the working directory. `--check` prints all
-settings with where each stands, `--reference` says what each is for.
+`--check` prints all settings with where each stands, `--reference` says what
+each is for.
 
 Signals:
   The first SIGTERM or SIGINT lets running deliberations finish within
@@ -53,10 +52,6 @@ Environment:
   GRPC_PORT, LOG_LEVEL       of existing deployments; the names above outdo them";
 
 pub(super) const DEMO: &str = "\
-Without --endpoint it serves a small model on the CPU of this machine: it needs
-the binary `conclave-local-model` and its weights, which `make demo` builds and
-fetches. With --endpoint it uses your own OpenAI-compatible server.
-
 Examples:
   conclave demo
   conclave demo --endpoint http://127.0.0.1:8000 --model Qwen/Qwen3-8B
@@ -69,10 +64,6 @@ Environment:
   CONCLAVE_WEIGHTS       the model's GGUF file";
 
 pub(super) const RUN: &str = "\
-Ctrl-C cancels the deliberation on the host and waits until that is done; a
-second one leaves at once. With --detach the command only submits: watch it with
-`conclave watch ID`.
-
 Examples:
   conclave run \"How many legs does a spider have?\" --agents 5 \\
       --param extract.rule=first_integer \\
@@ -102,10 +93,6 @@ Environment:
   CONCLAVE_ADDR   where the host is, as --addr";
 
 pub(super) const WATCH: &str = "\
-Prints a line for each event (with --json a JSON object a line), on a terminal a
-live view. Ctrl-C only stops watching: the deliberation goes on. When the host
-restarts, the watch goes on where it was.
-
 Examples:
   conclave watch deliberation-0198c1…
   conclave watch deliberation-0198c1… --after 12 --json
@@ -124,8 +111,9 @@ Examples:
   conclave cancel deliberation-0198c1… --reason \"asked by mistake\"
 
 Exit codes:
-  0 cancelled, by this command or before; 1 it had ended otherwise, is not found,
-  or there is no host; 2 wrong usage
+  0 cancelled, by this command or before
+  1 it had ended otherwise, is not found, or there is no host
+  2 wrong usage
 
 Environment:
   CONCLAVE_ADDR   where the host is, as --addr";
@@ -138,10 +126,6 @@ Exit codes:
   0 done, 1 failed, 2 wrong usage";
 
 pub(super) const PLUGIN_CHECK: &str = "\
-The checks and their words are those of the host: it must be a component of a
-known world, import only what is linked, fit the limits, compile, and describe
-itself by the rules.
-
 Examples:
   conclave plugin check target/wasm32-wasip2/release/my_strategy.wasm
   conclave plugin check my_strategy.wasm --json | jq .reasons
@@ -186,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_has_a_summary_an_example_and_its_exit_codes() {
+    fn every_command_has_a_summary_a_description_an_example_and_its_exit_codes() {
         let commands = commands();
         assert!(commands.len() >= 10);
         for (path, command) in commands {
@@ -198,6 +182,8 @@ mod tests {
                 !about.is_empty() && about.chars().count() <= 80,
                 "{path}: {about}"
             );
+            let described = command.get_long_about().is_some();
+            assert!(described, "{path} has no description below its summary");
             let below = command
                 .get_after_help()
                 .map(ToString::to_string)
@@ -243,7 +229,9 @@ mod tests {
                 .unwrap_or_default();
             let examples = below.split("Examples:\n").nth(1).unwrap_or_default();
             let examples = examples.split("\n\n").next().unwrap_or_default();
-            let joined = examples.replace("\\\n", " ");
+            let (first, continued) = examples.split_once("\\\n").unwrap_or((examples, ""));
+            let continued = continued.split("\\\n").map(str::trim_start);
+            let joined: String = std::iter::once(first).chain(continued).collect();
             let typed: Vec<_> = joined
                 .lines()
                 .filter(|line| line.starts_with("  conclave"))
@@ -251,7 +239,7 @@ mod tests {
             assert!(!typed.is_empty(), "{path}");
             for line in typed {
                 // What stands two columns behind it explains it; what a shell would take is not ours.
-                let line = line.trim_start().split("   ").next().unwrap_or_default();
+                let line = line.trim_start().split("  ").next().unwrap_or_default();
                 let line = line.split(['>', '|']).next().unwrap_or_default();
                 let words = words(line);
                 let parsed = Cli::command().try_get_matches_from(&words);

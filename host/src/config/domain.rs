@@ -11,7 +11,7 @@ use conclave_core::request::Policy;
 use conclave_core::session::Retry;
 use conclave_core::submit::Terms;
 
-use super::routing::{self, Named};
+use super::routing::{self, NamedPlugin};
 use super::settings::Config;
 use crate::grpc;
 use crate::openai::{self, ApiKey};
@@ -48,9 +48,9 @@ impl Config {
 
     /// The plugins that the settings name, each with its key and its params.
     #[must_use]
-    pub fn named_plugins(&self) -> Vec<Named> {
+    pub fn named_plugins(&self) -> Vec<NamedPlugin> {
         let policy = self.terms().policy;
-        let default = |kind, key: &str, choice| Named {
+        let default = |kind, key: &str, choice| NamedPlugin {
             kind,
             key: key.to_owned(),
             choice,

@@ -34,7 +34,7 @@ pub use environment::Environment;
 pub use level::{InvalidLevel, Level};
 pub use problem::{Error, Origin, Problem};
 pub use reference::reference;
-pub use routing::{Named, Rule};
+pub use routing::{NamedPlugin, RoutingRule};
 pub use settings::{
     Compat, Config, Format, Grpc, Inference, Key, Limits, Log, Plugins, Prompt, Server,
 };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use conclave_core::plugin::{Kind, Plugin, PluginChoice};
-use conclave_core::routing::{Routed, Routing, Rule as CoreRule};
+use conclave_core::routing::{Routed, Routing, Rule};
 use conclave_core::task_type::TaskType;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use super::domain::choice;
 /// `[[routing]]`: what a request must be like, and which plugins it gets then.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Rule {
+pub struct RoutingRule {
     /// Requests of this type only: `TASK_EXTRACTION` (`metadata.task_type` says so, or the task's id
     /// ends in `:task-extraction`), `BACKLOG_REVIEW_ROLE` (`metadata.task_type` says so, or the id is
     /// `ceremony-…:story-…:role-…`), or `OTHER`.
@@ -43,7 +43,7 @@ pub struct Rule {
 
 /// A plugin that the settings name.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Named {
+pub struct NamedPlugin {
     /// Which kind it must be.
     pub kind: Kind,
     /// The setting, for example `routing[0].strategy`.
@@ -54,7 +54,7 @@ pub struct Named {
     pub params: Value,
 }
 
-impl Named {
+impl NamedPlugin {
     /// What is wrong with the params, by the plugin's own schema.
     #[must_use]
     pub fn violations(&self, plugin: &Plugin) -> Vec<String> {
@@ -66,29 +66,29 @@ impl Named {
 
 /// The rules of an operator who has none: task extraction has a strategy of its own, and backlog
 /// reviews are deliberated like anything else.
-pub(super) fn built_in() -> Vec<Rule> {
+pub(super) fn built_in() -> Vec<RoutingRule> {
     vec![
-        Rule {
+        RoutingRule {
             task_type: Some(TaskType::TaskExtraction),
             strategy: Some("task-extraction".to_owned()),
-            ..Rule::default()
+            ..RoutingRule::default()
         },
-        Rule {
+        RoutingRule {
             task_type: Some(TaskType::BacklogReviewRole),
-            ..Rule::default()
+            ..RoutingRule::default()
         },
     ]
 }
 
 /// The rules as the core follows them.
-pub(super) fn of(rules: &[Rule]) -> Routing {
+pub(super) fn of(rules: &[RoutingRule]) -> Routing {
     let routed = |name: &Option<String>, params: &Map<String, Value>| {
         name.as_ref().map(|name| Routed {
             choice: choice(name),
             params: Value::Object(params.clone()),
         })
     };
-    let rules = rules.iter().map(|rule| CoreRule {
+    let rules = rules.iter().map(|rule| Rule {
         task_type: rule.task_type,
         role: rule.role.clone(),
         labels: rule.labels.clone(),
@@ -99,10 +99,10 @@ pub(super) fn of(rules: &[Rule]) -> Routing {
 }
 
 /// The plugins that the rules name.
-pub(super) fn named(rules: &[Rule]) -> impl Iterator<Item = Named> {
+pub(super) fn named(rules: &[RoutingRule]) -> impl Iterator<Item = NamedPlugin> {
     rules.iter().enumerate().flat_map(|(at, rule)| {
         let named = |kind, field, name: &Option<String>, params: &Map<String, Value>| {
-            name.as_ref().map(|name| Named {
+            name.as_ref().map(|name| NamedPlugin {
                 kind,
                 key: format!("routing[{at}].{field}"),
                 choice: choice(name),
@@ -130,7 +130,7 @@ mod tests {
     use super::super::settings::Config;
     use super::*;
 
-    fn rules(toml: &str) -> Vec<Rule> {
+    fn rules(toml: &str) -> Vec<RoutingRule> {
         toml::from_str::<Config>(toml).unwrap().routing
     }
 

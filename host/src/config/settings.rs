@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::level::Level;
-use super::routing::{self, Rule};
+use super::routing::{self, RoutingRule};
 use crate::grpc::{self, ResponseShape};
 use crate::openai;
 use crate::wasm::{EngineConfig, PluginLimits};
@@ -37,7 +37,7 @@ pub struct Config {
     /// what no rule says is `plugins.strategy_default` and `plugins.scorer_default`. The two rules of
     /// the default give task extraction its strategy, and leave backlog reviews to the defaults; own
     /// rules replace both, an empty list has none.
-    pub routing: Vec<Rule>,
+    pub routing: Vec<RoutingRule>,
 }
 
 impl Default for Config {

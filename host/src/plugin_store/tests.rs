@@ -23,6 +23,7 @@ async fn the_plugins_in_the_box_are_named_and_kept() {
     for (kind, name) in [
         (Kind::Strategy, "sample-vote"),
         (Kind::Strategy, "critique-revise"),
+        (Kind::Strategy, "task-extraction"),
         (Kind::Scorer, "agreement"),
         (Kind::Scorer, "judge"),
     ] {
@@ -33,7 +34,7 @@ async fn the_plugins_in_the_box_are_named_and_kept() {
         assert_eq!(plugin.reference.name, name);
         assert!(store.bytes(&plugin.reference.digest).is_ok());
     }
-    assert_eq!(store.list().len(), 4);
+    assert_eq!(store.list().len(), 5);
     let near = store
         .resolve(Kind::Scorer, &PluginChoice::named("jugde"))
         .await;
