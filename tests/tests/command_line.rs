@@ -302,10 +302,7 @@ async fn serve_check_tests_what_the_host_depends_on() {
         (&true.into(), &json!([]))
     );
     let fine = report["dependencies"].to_string();
-    assert!(
-        fine.contains("serves 1 models, `stub` among them"),
-        "{fine}"
-    );
+    assert!(fine.contains("serves 1 model, `stub` among them"), "{fine}");
     let warnings = report["warnings"].to_string();
     for part in [
         "model server http://127.0.0.1:1: cannot be reached",

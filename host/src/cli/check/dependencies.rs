@@ -181,11 +181,14 @@ async fn model_server(
             return Dependency::new(name, State::Degraded, detail);
         }
     };
-    let count = models.len();
+    let count = match models.len() {
+        1 => "1 model".to_owned(),
+        count => format!("{count} models"),
+    };
     match model {
-        None => Dependency::new(name, State::Ok, format!("serves {count} models")),
+        None => Dependency::new(name, State::Ok, format!("serves {count}")),
         Some(model) if models.iter().any(|served| served == model) => {
-            let detail = format!("serves {count} models, `{model}` among them");
+            let detail = format!("serves {count}, `{model}` among them");
             Dependency::new(name, State::Ok, detail)
         }
         Some(model) => {
