@@ -1,6 +1,7 @@
 //! The adapter against a server that misbehaves in every way that a test can think of.
 
 mod failures;
+mod models;
 mod server;
 
 use std::time::Duration;

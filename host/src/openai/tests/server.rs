@@ -159,8 +159,10 @@ async fn read_request(stream: &mut TcpStream) -> Option<(String, String)> {
         let text = String::from_utf8_lossy(&bytes);
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
             let lower = head.to_ascii_lowercase();
-            let length = lower.split_once("content-length: ")?.1;
-            let length: usize = length.lines().next()?.parse().ok()?;
+            let length: usize = match lower.split_once("content-length: ") {
+                Some((_, length)) => length.lines().next()?.parse().ok()?,
+                None => 0,
+            };
             if body.len() >= length {
                 return Some((head.to_owned(), body.to_owned()));
             }
