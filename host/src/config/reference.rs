@@ -180,7 +180,7 @@ mod tests {
                     !entry.description.is_empty(),
                     "{} has no doc comment",
                     entry.key
-                )
+                );
             })
             .map(|entry| entry.key)
             .collect();
