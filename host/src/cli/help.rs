@@ -49,7 +49,7 @@ Exit codes:
 
 Environment:
   CONCLAVE_<SECTION>_<KEY>   any setting; `--reference` lists all
-  GRPC_PORT, LOG_LEVEL       of existing deployments; the names above outdo them";
+  GRPC_PORT, LOG_LEVEL       of existing deployments; the ones above go first";
 
 pub(super) const DEMO: &str = "\
 Examples:
