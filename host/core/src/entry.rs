@@ -52,6 +52,9 @@ pub enum Entry {
         attempt: u32,
         /// Why the attempt before it failed; `None` for the first and after a restart of the host.
         after: Option<Failure>,
+        /// At which temperature, when that is not left to the model server.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        temperature: Option<f32>,
     },
     /// A generation ended.
     Completed {

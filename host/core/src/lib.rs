@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod endpoint;
 pub mod entry;
+pub mod events;
 pub mod follow;
 pub mod generation;
 pub mod ids;
@@ -14,6 +15,7 @@ pub mod journal;
 pub mod limits;
 pub mod live;
 pub mod observer;
+pub mod outbox;
 pub mod outcome;
 pub mod params;
 pub mod plugin;
@@ -26,6 +28,7 @@ pub mod submit;
 pub mod tally;
 pub mod task_type;
 pub mod tasks;
+pub mod tasks_extracted;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 pub mod view;

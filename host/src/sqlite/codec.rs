@@ -32,6 +32,10 @@ pub(super) struct Batch {
     pub(super) body: Vec<u8>,
     /// How and when the deliberation ends with this batch.
     pub(super) end: Option<End>,
+    /// The place of its first attempt at a generation.
+    pub(super) attempt: Option<Seq>,
+    /// The place of the last thing that a plugin told in it.
+    pub(super) emitted: Option<Seq>,
 }
 
 /// How a deliberation ended.
@@ -67,6 +71,8 @@ impl Batch {
             last: after,
             body: Vec::with_capacity(1024),
             end: None,
+            attempt: None,
+            emitted: None,
         };
         for record in records {
             batch.push(record)?;
@@ -87,15 +93,22 @@ impl Batch {
             let reason = "it stands behind the last entry".to_owned();
             return Err(corrupt(&self.id, place, reason));
         }
-        if let Entry::Finished { verdict, .. } = &record.entry {
-            self.end = Some(End {
-                state: match verdict {
-                    Verdict::Completed(_) => State::Completed,
-                    Verdict::Failed(_) => State::Failed,
-                    Verdict::Cancelled(_) => State::Cancelled,
-                },
-                at_ms: record.at_ms,
-            });
+        match &record.entry {
+            Entry::Finished { verdict, .. } => {
+                self.end = Some(End {
+                    state: match verdict {
+                        Verdict::Completed(_) => State::Completed,
+                        Verdict::Failed(_) => State::Failed,
+                        Verdict::Cancelled(_) => State::Cancelled,
+                    },
+                    at_ms: record.at_ms,
+                });
+            }
+            Entry::Attempt { .. } => {
+                self.attempt.get_or_insert(place);
+            }
+            Entry::Emitted { .. } => self.emitted = Some(place),
+            _ => {}
         }
         let start = self.body.len();
         self.body.extend_from_slice(HEAD);

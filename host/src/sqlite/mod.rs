@@ -8,6 +8,7 @@ mod checkpoint;
 mod codec;
 mod files;
 mod keys;
+mod outbox;
 mod reader;
 mod schema;
 mod transaction;
@@ -22,10 +23,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use conclave_core::entry::Record;
+use conclave_core::events::Telling;
 use conclave_core::ids::{DeliberationId, Seq};
 use conclave_core::journal::{
     Creation, Error, Existing, IdempotencyKey, Journal, Statistics, Totals,
 };
+use conclave_core::outbox::{Ledger, Owed};
 
 use crate::sqlite::codec::Batch;
 use crate::sqlite::reader::Readers;
@@ -85,11 +88,19 @@ pub struct SqliteJournal {
 
 impl SqliteJournal {
     /// Opens the journal at `path`, and creates it with its directories when there is none. It is
-    /// for this user's eyes only, and for one host at a time.
+    /// for this user's eyes only, and for one host at a time. It owes no events.
     ///
     /// # Errors
     /// When another host has it open, a later build wrote it, or it cannot be read or written.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        Self::open_telling(path, Telling::Nothing)
+    }
+
+    /// As [`SqliteJournal::open`], and it owes events of these entries.
+    ///
+    /// # Errors
+    /// As [`SqliteJournal::open`].
+    pub fn open_telling(path: impl AsRef<Path>, telling: Telling) -> Result<Self, OpenError> {
         let path = path.as_ref();
         let lock = files::claim(path)?;
         let failed = |source| OpenError::Database {
@@ -98,7 +109,9 @@ impl SqliteJournal {
         };
         let connection = schema::open_writer(path)?;
         let checkpoints = schema::open_checkpointer(path).map_err(failed)?;
-        let writer = Writer::start(connection, checkpoints).map_err(|source| OpenError::File {
+        outbox::forget_settled(&connection).map_err(failed)?;
+        let writer = Writer::start(connection, checkpoints, telling);
+        let writer = writer.map_err(|source| OpenError::File {
             path: path.to_owned(),
             source,
         })?;
@@ -162,6 +175,22 @@ impl Journal for SqliteJournal {
 impl Statistics for SqliteJournal {
     async fn totals(&self) -> Result<Totals, Error> {
         self.readers.totals().await
+    }
+}
+
+#[async_trait]
+impl Ledger for SqliteJournal {
+    async fn owed(&self, limit: usize) -> Result<Vec<Owed>, Error> {
+        self.readers.owed(limit).await
+    }
+
+    async fn acknowledge(&self, through: &[(DeliberationId, Seq)]) -> Result<(), Error> {
+        let write = Write::Acknowledge(through.to_vec());
+        self.writer.write(write).await.map(drop)
+    }
+
+    async fn pending(&self) -> Result<u64, Error> {
+        self.readers.pending().await
     }
 }
 

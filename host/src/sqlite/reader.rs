@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex};
 use conclave_core::entry::Record;
 use conclave_core::ids::{DeliberationId, Seq};
 use conclave_core::journal::{Error, Existing, IdempotencyKey, Totals};
+use conclave_core::outbox::Owed;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use crate::sqlite::{codec, keys, schema, storage_error, unavailable};
+use crate::sqlite::{codec, keys, outbox, schema, storage_error, unavailable};
 
 /// Reads that run at once. Each takes a thread and 2 MiB of cache; they are short, and more than the
 /// machine has cores for would only wait for each other.
@@ -69,6 +70,18 @@ impl Readers {
     /// How deliberations ended so far.
     pub(super) async fn totals(&self) -> Result<Totals, Error> {
         self.run(|connection| totals(connection).map_err(unavailable))
+            .await
+    }
+
+    /// The deliberations that owe events.
+    pub(super) async fn owed(&self, limit: usize) -> Result<Vec<Owed>, Error> {
+        self.run(move |connection| outbox::owed(connection, limit).map_err(unavailable))
+            .await
+    }
+
+    /// How many those are.
+    pub(super) async fn pending(&self) -> Result<u64, Error> {
+        self.run(|connection| outbox::pending(connection).map_err(unavailable))
             .await
     }
 

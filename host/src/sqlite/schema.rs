@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::sqlite::OpenError;
+use crate::sqlite::{OpenError, outbox};
 
 /// The latest schema that this build reads and writes; kept in the file's `user_version`.
-const VERSION: i64 = 1;
+const VERSION: i64 = MIGRATIONS.len() as i64;
+
+/// What brings a file from each version to the next, the empty file first.
+const MIGRATIONS: [&[&str]; 2] = [&[TABLES], &[outbox::TABLE]];
 
 /// The tables of version 1.
 ///
@@ -53,8 +56,6 @@ const TABLES: &str = "
         duration_ms_sum INTEGER NOT NULL
     ) STRICT;
     INSERT INTO totals VALUES (0, 0, 0, 0, 0);
-
-    PRAGMA user_version = 1;
 ";
 
 /// How long a connection waits for a lock. None is held for long within a host; a person may have
@@ -80,9 +81,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
         });
     }
     set_durable(&connection).map_err(failed)?;
-    if found == 0 {
-        create_tables(&mut connection).map_err(failed)?;
-    }
+    migrate(&mut connection, found).map_err(failed)?;
     Ok(connection)
 }
 
@@ -136,8 +135,16 @@ fn user_version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-fn create_tables(connection: &mut Connection) -> rusqlite::Result<()> {
+/// Brings the tables from version `found` to this build's, all or nothing.
+fn migrate(connection: &mut Connection, found: i64) -> rusqlite::Result<()> {
+    if found == VERSION {
+        return Ok(());
+    }
     let transaction = connection.transaction()?;
-    transaction.execute_batch(TABLES)?;
+    let done = usize::try_from(found).unwrap_or_default();
+    for statements in MIGRATIONS.iter().skip(done).copied().flatten() {
+        transaction.execute_batch(statements)?;
+    }
+    transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
 }

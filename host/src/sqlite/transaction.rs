@@ -1,11 +1,12 @@
 //! What one transaction of the writer does: the writes of a group, each applied or refused.
 
-use conclave_core::ids::Seq;
+use conclave_core::events::Telling;
+use conclave_core::ids::{DeliberationId, Seq};
 use conclave_core::journal::{Error, Existing, IdempotencyKey, Totals};
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
 
 use crate::sqlite::codec::{Batch, End, State};
-use crate::sqlite::keys;
+use crate::sqlite::{keys, outbox};
 
 /// Something to be written.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(super) enum Write {
     },
     /// More records.
     Append(Batch),
+    /// That events are published up to these places.
+    Acknowledge(Vec<(DeliberationId, Seq)>),
     /// Nothing that lasts: it shows whether a write succeeds.
     Probe,
 }
@@ -66,6 +69,7 @@ const COUNT: &str = "
 /// The writes of one transaction.
 pub(super) struct Group<'c> {
     connection: &'c Connection,
+    telling: Telling,
     advance: CachedStatement<'c>,
     insert_batch: CachedStatement<'c>,
     /// What this group adds to the totals.
@@ -76,9 +80,10 @@ pub(super) struct Group<'c> {
 
 impl<'c> Group<'c> {
     /// Begins with the writes of a transaction that was opened on this connection.
-    pub(super) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
+    pub(super) fn new(connection: &'c Connection, telling: Telling) -> rusqlite::Result<Self> {
         Ok(Self {
             connection,
+            telling,
             advance: connection.prepare_cached(ADVANCE)?,
             insert_batch: connection.prepare_cached(INSERT_BATCH)?,
             added: Totals::default(),
@@ -95,6 +100,10 @@ impl<'c> Group<'c> {
                 key,
             } => self.create(batch, *accepted_at_ms, key.as_ref()),
             Write::Append(batch) => self.append(batch),
+            Write::Acknowledge(through) => {
+                outbox::acknowledge(self.connection, through)?;
+                Ok(Done::Written)
+            }
             Write::Probe => {
                 self.count = true;
                 Ok(Done::Written)
@@ -167,6 +176,7 @@ impl<'c> Group<'c> {
         };
         if !batch.body.is_empty() {
             self.insert(place, batch)?;
+            outbox::mark(self.connection, self.telling, place, batch)?;
         }
         if let Some(end) = batch.end {
             self.count = true;

@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use conclave_core::events::Telling;
 use conclave_core::journal::Error;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::sqlite::checkpoint::Checkpointer;
 use crate::sqlite::transaction::{Done, Failure, Group, Write};
-use crate::sqlite::{storage_error, unavailable};
+use crate::sqlite::{outbox, storage_error, unavailable};
 
 /// Writes that may wait. A session has one under way, so this many sessions write without waiting
 /// for room.
@@ -50,12 +51,17 @@ enum Request {
 
 impl Writer {
     /// Starts the thread on its connection, and the one that moves the log.
-    pub(super) fn start(connection: Connection, checkpoints: Connection) -> std::io::Result<Self> {
+    pub(super) fn start(
+        connection: Connection,
+        checkpoints: Connection,
+        telling: Telling,
+    ) -> std::io::Result<Self> {
         let (queue, requests) = mpsc::channel(QUEUE_MAX);
         let healthy = Arc::new(AtomicBool::new(true));
         let thread = Thread {
             checkpointer: Checkpointer::start(checkpoints)?,
             connection,
+            telling,
             healthy: Arc::clone(&healthy),
         };
         let thread = Builder::new()
@@ -131,6 +137,7 @@ struct Thread {
     // Dropped first, so that this connection is the last one, which empties the log.
     checkpointer: Checkpointer,
     connection: Connection,
+    telling: Telling,
     healthy: Arc<AtomicBool>,
 }
 
@@ -181,7 +188,7 @@ impl Thread {
                     Write::Create { batch, .. } | Write::Append(batch) => {
                         storage_error(&batch.id, batch.after.next(), error)
                     }
-                    Write::Probe => unavailable(error),
+                    Write::Acknowledge(_) | Write::Probe => unavailable(error),
                 })]
             }
             (Err(_), writes) => writes
@@ -195,7 +202,7 @@ impl Thread {
     fn transact(&mut self, writes: &[Write]) -> rusqlite::Result<Vec<Answer>> {
         let behavior = TransactionBehavior::Immediate;
         let transaction = self.connection.transaction_with_behavior(behavior)?;
-        let mut group = Group::new(&transaction)?;
+        let mut group = Group::new(&transaction, self.telling)?;
         let mut answers = Vec::with_capacity(writes.len());
         for write in writes {
             answers.push(match group.apply(write) {
@@ -225,6 +232,7 @@ fn log_bytes(write: &Write) -> usize {
         Write::Create { batch, .. } | Write::Append(batch) => {
             batch.body.len() + BATCH_OVERHEAD_BYTES
         }
+        Write::Acknowledge(through) => through.len() * outbox::ACKNOWLEDGEMENT_BYTES,
         Write::Probe => BATCH_OVERHEAD_BYTES,
     }
 }

@@ -81,6 +81,7 @@ impl Session {
             job,
             attempt,
             after: None,
+            temperature: order.request.sampling.temperature,
         });
         let attempts = self.attempts(order, attempt);
         let progress = Arc::clone(&attempts.progress);
@@ -193,6 +194,7 @@ impl Session {
                 job,
                 attempt: attempt + 1,
                 after: Some(failure),
+                temperature: attempts.request.sampling.temperature,
             });
         }
     }

@@ -71,6 +71,18 @@ impl Host {
         runtime: Arc<dyn Runtime>,
         terms: Terms,
     ) -> Self {
+        Self::observed(journal, inference, runtime, terms, Observers::default())
+    }
+
+    /// As [`Host::idle`], with observers of its journal.
+    #[must_use]
+    pub fn observed(
+        journal: &MemoryJournal,
+        inference: Arc<dyn Inference>,
+        runtime: Arc<dyn Runtime>,
+        terms: Terms,
+        observers: Observers,
+    ) -> Self {
         let tasks = Tasks::default();
         let clock = Clock::system();
         let port = Arc::new(journal.clone());
@@ -80,7 +92,7 @@ impl Host {
             runtime,
             clock,
             tasks: tasks.clone(),
-            observers: Observers::default(),
+            observers,
             retry: Retry::default(),
             in_flight: Arc::new(Semaphore::new(1024)),
         };

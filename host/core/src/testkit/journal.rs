@@ -1,6 +1,7 @@
 //! The journal's fake and the contract that every adapter meets.
 
 mod contract;
+mod ledger;
 mod memory;
 mod samples;
 
@@ -12,5 +13,6 @@ pub use contract::{
     sessions_keep_their_order_under_concurrent_appends, the_totals_count_each_once,
     the_unfinished_are_listed_oldest_first,
 };
+pub use ledger::ledger_contract;
 pub use memory::{Fault, MemoryJournal};
 pub use samples::{accepted, every_entry, finished, records};

@@ -84,6 +84,7 @@ impl Narrator {
                 job,
                 attempt,
                 after,
+                ..
             } => self.started(*job, *attempt, after.as_ref()),
             Entry::Completed { job, result, .. } => self.finished(*job, result),
             Entry::Scoring {

@@ -7,7 +7,7 @@ use crate::sqlite::files::beside;
 
 /// Copies the files as a kill would leave them, with the log cut to `log_bytes` of it, or all of it
 /// followed by garbage.
-fn copy(path: &Path, name: &str, log: impl FnOnce(&mut Vec<u8>)) -> PathBuf {
+pub(super) fn copy(path: &Path, name: &str, log: impl FnOnce(&mut Vec<u8>)) -> PathBuf {
     let copied = path.with_file_name(name);
     std::fs::copy(path, &copied).unwrap();
     let mut bytes = std::fs::read(beside(path, "-wal")).unwrap();

@@ -2,6 +2,7 @@
 
 mod durability;
 mod failures;
+mod outbox;
 
 use std::cell::Cell;
 use std::path::PathBuf;
@@ -136,7 +137,7 @@ fn a_journal_of_a_later_build_is_refused_and_left_as_it_is() {
     assert!(
         refused
             .to_string()
-            .contains("has schema version 9, this build knows 1"),
+            .contains("has schema version 9, this build knows 2"),
         "{refused}"
     );
     assert_eq!(std::fs::read(&path).unwrap(), before);

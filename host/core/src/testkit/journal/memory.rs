@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_trait::async_trait;
 
 use crate::entry::{Entry, Record};
+use crate::events::Telling;
 use crate::ids::{DeliberationId, Seq};
 use crate::journal::{Creation, Error, Existing, IdempotencyKey, Journal, Statistics, Totals};
+use crate::outbox::{Ledger, Owed};
 use crate::outcome::Verdict;
 
 /// What a crashed [`MemoryJournal`] does.
@@ -37,12 +39,16 @@ struct State {
     totals: Totals,
     records: usize,
     crash: Option<(usize, Fault)>,
+    telling: Telling,
 }
 
 #[derive(Debug, Default)]
 struct Deliberation {
     records: Vec<Record>,
     finished: bool,
+    /// Up to where its events are acknowledged, and its last entry that is told; `None` when it owes
+    /// nothing and has finished, or nothing of it was told yet.
+    outbox: Option<(Seq, Seq)>,
 }
 
 impl MemoryJournal {
@@ -50,6 +56,14 @@ impl MemoryJournal {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty journal that owes events of these entries.
+    #[must_use]
+    pub fn telling(telling: Telling) -> Self {
+        let journal = Self::default();
+        journal.lock().telling = telling;
+        journal
     }
 
     /// Takes `records` records, counted over all deliberations from the first on, and faults from
@@ -173,6 +187,7 @@ impl State {
         let deliberation = Deliberation {
             records: vec![accepted.clone()],
             finished: false,
+            outbox: None,
         };
         self.deliberations.insert(id.clone(), deliberation);
         self.oldest_first.push(id.clone());
@@ -197,6 +212,7 @@ impl State {
         self.crash_before(records.len())?;
         let deliberation = self.deliberations.get_mut(id).expect("it was just found");
         for record in records {
+            deliberation.note_told(self.telling, record);
             if let Entry::Finished { verdict, .. } = &record.entry {
                 deliberation.finished = true;
                 self.totals.duration_ms_sum += record.at_ms;
@@ -223,6 +239,19 @@ impl State {
         Ok(behind.cloned().collect())
     }
 
+    fn owed(&self) -> impl Iterator<Item = Owed> {
+        self.oldest_first.iter().filter_map(|id| {
+            let deliberation = &self.deliberations[id];
+            let (acknowledged, due) = deliberation.outbox?;
+            (acknowledged < due).then(|| Owed {
+                id: id.clone(),
+                acknowledged,
+                due,
+                finished: deliberation.finished,
+            })
+        })
+    }
+
     fn unfinished(&self) -> Vec<DeliberationId> {
         let unfinished = |id: &&DeliberationId| !self.deliberations[*id].finished;
         self.oldest_first
@@ -234,6 +263,25 @@ impl State {
 }
 
 impl Deliberation {
+    fn note_told(&mut self, telling: Telling, record: &Record) {
+        // Of attempts only the first is told, and a row that is there has seen one.
+        let is_start = matches!(record.entry, Entry::Attempt { .. });
+        let is_told = telling.tells(&record.entry)
+            && !(is_start && telling == Telling::Lifecycle && self.outbox.is_some());
+        if is_told {
+            let (acknowledged, _) = self.outbox.unwrap_or((Seq::START, Seq::START));
+            self.outbox = Some((acknowledged, record.seq));
+        }
+    }
+
+    fn acknowledge(&mut self, through: Seq) {
+        if let Some((acknowledged, due)) = self.outbox {
+            let acknowledged = acknowledged.max(through);
+            let done = self.finished && acknowledged >= due;
+            self.outbox = (!done).then_some((acknowledged, due));
+        }
+    }
+
     fn last(&self) -> Seq {
         self.records.last().map_or(Seq::START, |record| record.seq)
     }
@@ -321,16 +369,45 @@ impl Statistics for MemoryJournal {
     }
 }
 
+#[async_trait]
+impl Ledger for MemoryJournal {
+    async fn owed(&self, limit: usize) -> Result<Vec<Owed>, Error> {
+        self.call(|state| Ok(state.owed().take(limit).collect()))
+            .await
+    }
+
+    async fn acknowledge(&self, through: &[(DeliberationId, Seq)]) -> Result<(), Error> {
+        self.call(|state| {
+            for (id, through) in through {
+                if let Some(deliberation) = state.deliberations.get_mut(id) {
+                    deliberation.acknowledge(*through);
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn pending(&self) -> Result<u64, Error> {
+        self.call(|state| Ok(state.owed().count() as u64)).await
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use futures::FutureExt as _;
 
     use super::*;
-    use crate::testkit::journal::{accepted, contract, records};
+    use crate::testkit::journal::{accepted, contract, ledger_contract, records};
 
     #[tokio::test]
     async fn it_meets_the_contract() {
         contract(async || Arc::new(MemoryJournal::new())).await;
+    }
+
+    #[tokio::test]
+    async fn it_meets_the_contract_of_a_ledger() {
+        ledger_contract(async |telling| Arc::new(MemoryJournal::telling(telling))).await;
     }
 
     /// A journal with one deliberation of one record.

@@ -110,6 +110,7 @@ fn generations() -> Vec<Entry> {
         job,
         attempt: 2,
         after,
+        temperature: Some(0.7),
     };
     let mut entries = vec![submitted, attempt(None), completed(Ok(generation()))];
     for failure in failures {
