@@ -92,16 +92,17 @@ impl fmt::Debug for Readiness {
     }
 }
 
-/// Serves the pages until `stop` is done and open requests are answered.
+/// Serves the pages, and `more` beside them, until `stop` is done and open requests are answered.
 ///
 /// # Errors
 /// When the listener fails.
 pub async fn serve(
     listener: TcpListener,
     readiness: Readiness,
+    more: Router,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(readiness))
+    axum::serve(listener, router(readiness).merge(more))
         .with_graceful_shutdown(stop)
         .await
 }
@@ -113,7 +114,7 @@ fn router(readiness: Readiness) -> Router {
         .fallback(async || {
             (
                 StatusCode::NOT_FOUND,
-                "no such page; there are /healthz and /readyz\n",
+                "no such page; there are /healthz, /readyz and /events\n",
             )
         })
         .with_state(readiness)

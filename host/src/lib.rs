@@ -4,8 +4,10 @@
 pub mod access;
 pub mod cli;
 pub mod config;
+pub mod events_page;
 pub mod grpc;
 pub mod http;
+pub mod nats;
 pub mod openai;
 pub mod plugin_store;
 pub mod serve;

@@ -66,8 +66,9 @@ async fn serve(args: &ServeArgs, environment: &Environment) -> anyhow::Result<Ex
 async fn start(loaded: Loaded) -> anyhow::Result<Serving> {
     let listeners = Listeners::bind(&loaded.config.server).await?;
     let journal = serve::open_journal(&loaded.config)?;
+    let nats = serve::start_nats(&loaded).await?;
     let engine = serve::start_engine(&loaded.config)?;
     let plugins = serve::open_plugins(&loaded.config, &engine)?;
-    let host = Host::compose(loaded, journal, engine, plugins)?;
+    let host = Host::compose(loaded, journal, engine, plugins, nats)?;
     Ok(host.serve(listeners).await?)
 }

@@ -1,6 +1,7 @@
 //! The composition root: what a host is made of, and how its parts start and stop.
 
 mod error;
+mod events;
 mod open_files;
 mod signals;
 mod stop;
@@ -26,12 +27,14 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, Loaded, Server};
 use crate::grpc::Health;
 use crate::http::{Phase, Readiness};
+use crate::nats::Nats;
 use crate::openai::OpenAi;
 use crate::plugin_store::PluginStore;
 use crate::sqlite::SqliteJournal;
 use crate::wasm::{Engine, WasmRuntime};
 use crate::{grpc, http, telemetry};
 
+use self::events::EventParts;
 pub use error::Error;
 pub use signals::{Signal, Signals};
 
@@ -81,7 +84,20 @@ async fn bind(key: &'static str, addr: SocketAddr) -> Result<Listener, Error> {
 /// # Errors
 /// When it is in use, of a later build, or cannot be written.
 pub fn open_journal(config: &Config) -> Result<Arc<SqliteJournal>, Error> {
-    Ok(Arc::new(SqliteJournal::open(config.journal_path())?))
+    let telling = config.events.telling();
+    let journal = SqliteJournal::open_telling(config.journal_path(), telling)?;
+    Ok(Arc::new(journal))
+}
+
+/// Begins to connect to NATS, if events are published there; it is not waited for.
+///
+/// # Errors
+/// When its settings cannot be used.
+pub async fn start_nats(loaded: &Loaded) -> Result<Option<Arc<Nats>>, Error> {
+    let Some(settings) = loaded.nats.clone() else {
+        return Ok(None);
+    };
+    Ok(Some(Arc::new(Nats::start(settings).await?)))
 }
 
 /// Starts the plugin engine.
@@ -112,6 +128,7 @@ pub struct Host {
     run: Arc<RunDeliberation>,
     submit: Arc<SubmitDeliberation>,
     follow: FollowDeliberation,
+    events: EventParts,
     readiness: Readiness,
 }
 
@@ -125,19 +142,21 @@ impl Host {
         journal: Arc<SqliteJournal>,
         engine: Arc<Engine>,
         plugins: Arc<PluginStore>,
+        nats: Option<Arc<Nats>>,
     ) -> Result<Self, Error> {
         let Loaded {
             config, api_keys, ..
         } = loaded;
         let clock = Clock::system();
         let tasks = Tasks::default();
+        let events = EventParts::compose(&journal, nats, config.events.telling());
         let ports = Ports {
             journal: journal.clone(),
             inference: Arc::new(OpenAi::new(config.openai(api_keys))?),
             runtime: Arc::new(WasmRuntime::new(engine, plugins.clone())),
             clock,
             tasks: tasks.clone(),
-            observers: Observers::default(),
+            observers: Observers::new(events.observers()),
             retry: config.retry(),
             in_flight: Arc::new(Semaphore::new(config.inference.in_flight_max)),
         };
@@ -159,6 +178,7 @@ impl Host {
             run,
             submit: Arc::new(submit),
             follow: FollowDeliberation::new(journal.clone(), journal.clone(), live),
+            events,
             readiness: Readiness::new(move || {
                 let journal = Arc::clone(&journal);
                 async move { journal.healthy().await }
@@ -171,12 +191,13 @@ impl Host {
     ///
     /// # Errors
     /// When a plugin is refused, or the journal cannot be read.
-    pub async fn serve(self, listeners: Listeners) -> Result<Serving, Error> {
+    pub async fn serve(mut self, listeners: Listeners) -> Result<Serving, Error> {
         let Listeners { grpc, http } = listeners;
         let stop = CancellationToken::new();
         let pages = http::serve(
             http.socket,
             self.readiness.clone(),
+            self.events.page(&stop),
             stop.clone().cancelled_owned(),
         );
         self.tasks.spawn("http", async move {
@@ -188,6 +209,7 @@ impl Host {
             }
         });
         self.load_plugins().await?;
+        self.events.start(&self.tasks, &stop);
         self.recover().await?;
         let (server, accepting) = grpc::server(self.services(), self.config.grpc()).await;
         let stopped = stop.clone().cancelled_owned();
@@ -268,16 +290,19 @@ impl Host {
     fn services(&self) -> grpc::Host {
         let journal = Arc::clone(&self.journal);
         let has_server = self.config.has_model_server();
+        let nats = self.events.nats.clone();
         grpc::Host {
             submit: Arc::clone(&self.submit),
             follow: self.follow.clone(),
             clock: self.clock,
             health: Arc::new(move || {
                 let journal = Arc::clone(&journal);
+                let told = nats.as_ref().is_none_or(|nats| nats.is_connected());
                 Box::pin(async move {
-                    match has_server && journal.healthy().await {
-                        true => Health::Healthy,
-                        false => Health::Unhealthy,
+                    match (has_server && journal.healthy().await, told) {
+                        (true, true) => Health::Healthy,
+                        (true, false) => Health::Degraded,
+                        (false, _) => Health::Unhealthy,
                     }
                 })
             }),

@@ -60,6 +60,8 @@ fn filter(log: &Log) -> EnvFilter {
     if !log.plugins {
         filter = filter.add_directive(directive("conclave::plugin=off"));
     }
+    // The NATS client tells each attempt to connect; the adapter tells when that changes.
+    let filter = filter.add_directive(directive("async_nats=warn"));
     filter.add_directive(directive(&format!("{READY}=info")))
 }
 

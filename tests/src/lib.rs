@@ -15,6 +15,7 @@ pub mod draft;
 pub mod host;
 mod log;
 pub mod memory;
+pub mod nats;
 pub mod patience;
 pub mod python;
 pub mod stub_server;

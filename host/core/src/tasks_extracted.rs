@@ -71,7 +71,10 @@ impl ExtractedTask {
         }
         let hours = &self.estimated_hours;
         if !hours.as_f64().is_some_and(|hours| HOURS.contains(&hours)) {
-            return Err(("estimated_hours", format!("is {hours}, it must be 1 to 200")));
+            return Err((
+                "estimated_hours",
+                format!("is {hours}, it must be 1 to 200"),
+            ));
         }
         if !PRIORITIES.contains(&self.priority) {
             let priority = self.priority;
@@ -100,8 +103,16 @@ mod tests {
     fn a_sound_answer_reads_back_as_it_was_written() {
         let text = answer(|_| ());
         let list = TasksExtracted::parse(&text).unwrap();
-        assert_eq!(serde_json::to_value(&list).unwrap(), text.parse::<Value>().unwrap());
-        assert!(TasksExtracted::parse(r#"{"tasks": []}"#).unwrap().tasks.is_empty());
+        assert_eq!(
+            serde_json::to_value(&list).unwrap(),
+            text.parse::<Value>().unwrap()
+        );
+        assert!(
+            TasksExtracted::parse(r#"{"tasks": []}"#)
+                .unwrap()
+                .tasks
+                .is_empty()
+        );
         for hours in [json!(1), json!(200), json!(1.5)] {
             TasksExtracted::parse(&answer(|task| task["estimated_hours"] = hours)).unwrap();
         }
@@ -121,7 +132,10 @@ mod tests {
             rule("estimated_hours", json!(201)),
             "tasks[0].estimated_hours is 201, it must be 1 to 200"
         );
-        assert_eq!(rule("priority", json!(6)), "tasks[0].priority is 6, it must be 1 to 5");
+        assert_eq!(
+            rule("priority", json!(6)),
+            "tasks[0].priority is 6, it must be 1 to 5"
+        );
         assert_eq!(rule("title", json!(" ")), "tasks[0].title is blank");
         for (field, value) in [
             ("deliberation_indices", json!(["0"])),

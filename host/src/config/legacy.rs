@@ -22,12 +22,41 @@ pub(super) struct Translated {
 pub(super) const GRPC_PORT: &str = "GRPC_PORT";
 
 /// Parts that this build does not have yet.
-const NOT_USED_YET: [&str; 4] = [
-    "RAY_ADDRESS",
-    "RAY_DASHBOARD_URL",
-    "NATS_URL",
-    "ENABLE_NATS",
-];
+const NOT_USED_YET: [&str; 2] = ["RAY_ADDRESS", "RAY_DASHBOARD_URL"];
+
+const NATS_URL: &str = "NATS_URL";
+const ENABLE_NATS: &str = "ENABLE_NATS";
+
+impl Legacy {
+    /// Where events go, unless they are turned off.
+    fn add_nats(&mut self, environment: &Environment) {
+        let enabled = environment.get(ENABLE_NATS).map(str::trim);
+        let off = enabled.is_some_and(|text| {
+            ["false", "0", "no", "off"]
+                .iter()
+                .any(|word| text.eq_ignore_ascii_case(word))
+        });
+        let url = environment.get(NATS_URL);
+        let (variable, text) = match (off, url) {
+            // Over the file, which may name a server.
+            (true, _) => (ENABLE_NATS, String::new()),
+            (false, Some(url)) => (NATS_URL, url.to_owned()),
+            (false, None) => {
+                if enabled.is_some() {
+                    self.notices.push(format!(
+                        "ENABLE_NATS alone names no server: set {NATS_URL} or `events.nats_url`"
+                    ));
+                }
+                return;
+            }
+        };
+        self.values.push(Translated {
+            variable,
+            key: "events.nats_url",
+            text,
+        });
+    }
+}
 
 /// Reads the variables of old. One whose key has a variable of its own that is set says nothing.
 pub(super) fn read(environment: &Environment) -> Legacy {
@@ -56,6 +85,9 @@ pub(super) fn read(environment: &Environment) -> Legacy {
             text: level.to_owned(),
         });
     }
+    if !outdone("events.nats_url") {
+        legacy.add_nats(environment);
+    }
     let unused: Vec<_> = NOT_USED_YET
         .into_iter()
         .filter(|name| environment.get(name).is_some())
@@ -63,8 +95,7 @@ pub(super) fn read(environment: &Environment) -> Legacy {
     if !unused.is_empty() {
         let verb = if unused.len() == 1 { "is" } else { "are" };
         legacy.notices.push(format!(
-            "{} {verb} accepted, but not used yet: generations run on OpenAI-compatible endpoints, and \
-             nothing is published to NATS",
+            "{} {verb} accepted, but not used yet: generations run on OpenAI-compatible endpoints",
             unused.join(", ")
         ));
     }

@@ -8,6 +8,7 @@ mod domain;
 mod environment;
 #[cfg(test)]
 mod every_key;
+mod events;
 mod keys;
 mod layers;
 mod legacy;
@@ -28,9 +29,11 @@ use std::path::PathBuf;
 
 use conclave_core::endpoint::Endpoint;
 
+use crate::nats;
 use crate::openai::ApiKey;
 
 pub use environment::Environment;
+pub use events::{Events, NatsUrl};
 pub use level::{InvalidLevel, Level};
 pub use problem::{Error, Origin, Problem};
 pub use reference::reference;
@@ -68,6 +71,8 @@ pub struct Loaded {
     pub config: Config,
     /// The API keys that it refers to.
     pub api_keys: Vec<(Endpoint, ApiKey)>,
+    /// How NATS is used, if it is.
+    pub nats: Option<nats::Settings>,
     /// What the operator should be told at the start, one line each.
     pub notices: Vec<String>,
     /// Where each value that is no default comes from.
@@ -93,6 +98,8 @@ pub fn load(sources: &Sources) -> Result<Loaded, Error> {
     let (api_keys, unreadable) =
         secrets::read(&config.inference, &sources.environment, keys_origin);
     problems.extend(unreadable);
+    let (nats, unusable) = config.events.nats(&origins);
+    problems.extend(unusable);
     problems.extend(layers::unknown_variables(&sources.environment, &config));
     if !problems.is_empty() {
         return Err(Error::Invalid(problems));
@@ -118,6 +125,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Error> {
     Ok(Loaded {
         config,
         api_keys,
+        nats,
         notices,
         origins,
     })

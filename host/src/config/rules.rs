@@ -24,6 +24,13 @@ pub(super) fn broken(config: &Config, origins: &BTreeMap<String, Origin>) -> Vec
     limits(config, &mut rules);
     plugins(config, &mut rules);
     routing(config, &mut rules);
+    let events = &config.events;
+    for (key, seconds) in [
+        ("connect_timeout_seconds", events.connect_timeout_seconds),
+        ("ack_timeout_seconds", events.ack_timeout_seconds),
+    ] {
+        rules.range(&format!("events.{key}"), seconds, 1..=600);
+    }
     for name in &config.prompt.metadata_allowed {
         rules.not_blank("prompt.metadata_allowed", name);
     }

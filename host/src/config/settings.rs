@@ -7,6 +7,7 @@ use conclave_core::endpoint::Endpoint;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::events::Events;
 use super::level::Level;
 use super::routing::{self, RoutingRule};
 use crate::grpc::{self, ResponseShape};
@@ -29,6 +30,8 @@ pub struct Config {
     pub plugins: Plugins,
     /// What may reach a prompt.
     pub prompt: Prompt,
+    /// What is told to others.
+    pub events: Events,
     /// What is logged.
     pub log: Log,
     /// How clients of the services before are answered.

@@ -1,6 +1,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use conclave_core::events::Telling;
+
 use super::*;
 
 fn variables(variables: &[(&str, &str)]) -> Sources {
@@ -245,6 +247,7 @@ fn names_of_existing_deployments_keep_working() {
         ("GRPC_PORT", "50070"),
         ("LOG_LEVEL", "WARNING"),
         ("NATS_URL", "nats://n"),
+        ("RAY_ADDRESS", "ray://r:10001"),
         ("CONCLAVE_INFERENCE_ENDPOINT", "http://h"),
     ]);
     let loaded = load(&sources).unwrap();
@@ -254,7 +257,7 @@ fn names_of_existing_deployments_keep_working() {
     );
     assert_eq!(String::from(loaded.config.log.level), "WARNING");
     insta::assert_snapshot!(loaded.notices.join("\n"), @r"
-    NATS_URL is accepted, but not used yet: generations run on OpenAI-compatible endpoints, and nothing is published to NATS
+    RAY_ADDRESS is accepted, but not used yet: generations run on OpenAI-compatible endpoints
     GRPC_PORT makes gRPC listen on all interfaces (0.0.0.0:50070), as it did before; set CONCLAVE_SERVER_GRPC_ADDR to choose the interface
     ");
     let mut outdone = sources;
@@ -275,6 +278,69 @@ fn names_of_existing_deployments_keep_working() {
     assert_eq!(loaded.config.server.grpc_addr.port(), 1);
     assert_eq!(String::from(loaded.config.log.level), "debug");
     insta::assert_snapshot!(error(&variables(&[("GRPC_PORT", "http")])), @"the configuration is invalid: `server.grpc_addr` is `0.0.0.0:http` (variable GRPC_PORT): it must be an IP address and a port, for example 127.0.0.1:50056");
+}
+
+#[test]
+fn the_variables_of_old_say_where_events_go() {
+    let telling = |given: &[(&str, &str)]| {
+        let loaded = load(&variables(given)).unwrap();
+        (loaded.nats.is_some(), loaded.config.events.telling())
+    };
+    let on = (true, Telling::Lifecycle);
+    let off = (false, Telling::Nothing);
+    assert_eq!(telling(&[]), off);
+    assert_eq!(telling(&[("NATS_URL", "nats://n:4222")]), on);
+    assert_eq!(
+        telling(&[("NATS_URL", "nats://n"), ("ENABLE_NATS", "true")]),
+        on
+    );
+    assert_eq!(
+        telling(&[("NATS_URL", "nats://n"), ("ENABLE_NATS", "False")]),
+        off
+    );
+    assert_eq!(telling(&[("ENABLE_NATS", "true")]), off);
+    let own = ("CONCLAVE_EVENTS_NATS_URL", "nats://a,nats://b:1");
+    assert_eq!(telling(&[own, ("ENABLE_NATS", "false")]), on);
+    assert_eq!(
+        telling(&[own, ("CONCLAVE_EVENTS_PROGRESS", "true")]),
+        (true, Telling::Progress)
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let off_over_file = Sources {
+        file: file(&dir, "[events]\nnats_url = 'nats://n'"),
+        environment: [("ENABLE_NATS", "false")].into_iter().collect(),
+        flags: Vec::new(),
+    };
+    assert!(load(&off_over_file).unwrap().nats.is_none());
+    assert_eq!(
+        error(&variables(&[("CONCLAVE_EVENTS_PROGRESS", "perhaps")])),
+        "the configuration is invalid: `events.progress` is `perhaps` (variable \
+         CONCLAVE_EVENTS_PROGRESS): it must be true or false"
+    );
+}
+
+#[test]
+fn the_secrets_of_nats_are_in_files_and_never_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let password = dir.path().join("password");
+    std::fs::write(&password, "s3cret\n").unwrap();
+    let password = password.display().to_string();
+    let loaded = load(&variables(&[
+        ("CONCLAVE_EVENTS_NATS_URL", "nats://u:s3cret@n:4222"),
+        ("CONCLAVE_EVENTS_USER", "conclave"),
+        ("CONCLAVE_EVENTS_PASSWORD_FILE", &password),
+    ]))
+    .unwrap();
+    let shown = format!("{loaded:?}{}", loaded.to_toml()).replace(&password, "");
+    assert!(!shown.contains("s3cret"), "{shown}");
+    assert!(shown.contains("nats://(hidden)@n:4222"), "{shown}");
+    insta::assert_snapshot!(error(&variables(&[
+        ("CONCLAVE_EVENTS_NATS_URL", "nats://n"),
+        ("CONCLAVE_EVENTS_USER", "conclave"),
+    ])), @"the configuration is invalid: `events.user` is `conclave` (variable CONCLAVE_EVENTS_USER): it must come with `password_file`, and not with `token_file` or `credentials_file`: a host has one identity");
+    insta::assert_snapshot!(error(&variables(&[
+        ("CONCLAVE_EVENTS_NATS_URL", "http://u:s3cret@n"),
+    ])), @"the configuration is invalid: `events.nats_url` is `http://(hidden)@n` (variable CONCLAVE_EVENTS_NATS_URL): it must be addresses of NATS servers, for example nats://127.0.0.1:4222");
 }
 
 #[test]

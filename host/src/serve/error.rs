@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use conclave_core::journal;
 
 use crate::wasm::EngineError;
-use crate::{openai, plugin_store, sqlite};
+use crate::{nats, openai, plugin_store, sqlite};
 
 /// Why a host does not start.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +43,9 @@ pub enum Error {
     /// Params that the settings hold do not fit their plugin.
     #[error("params do not fit their plugin: {}", .0.join("; "))]
     NamedParams(Vec<String>),
+    /// Events cannot be published with these settings.
+    #[error("cannot publish events; see `[events]` in the configuration")]
+    Events(#[from] nats::InvalidSettings),
     /// The adapter of model servers cannot be made.
     #[error("cannot call model servers")]
     Inference(#[from] openai::InvalidSettings),

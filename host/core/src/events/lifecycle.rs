@@ -84,7 +84,10 @@ pub(super) fn ended(context: &Context<'_>, verdict: &Verdict) -> Event {
     context.event(FAILED.0, FAILED.1, "", payload)
 }
 
-const COMPLETED: (&str, &str) = ("orchestration.deliberation.completed", "deliberation.completed");
+const COMPLETED: (&str, &str) = (
+    "orchestration.deliberation.completed",
+    "deliberation.completed",
+);
 const FAILED: (&str, &str) = ("orchestration.deliberation.failed", "deliberation.failed");
 
 /// A cancelled deliberation as `GetDeliberationStatus` tells it.
@@ -105,7 +108,10 @@ fn winner<'a>(context: &Context<'a>, outcome: &'a Outcome) -> Winner<'a> {
         .collect();
     metadata.extend([
         ("total_agents", completeness.agents.to_string()),
-        ("completed_agents", completeness.agents_completed.to_string()),
+        (
+            "completed_agents",
+            completeness.agents_completed.to_string(),
+        ),
         ("failed_agents", completeness.agents_failed.to_string()),
         ("average_score", format!("{:.4}", outcome.average_score())),
         ("strategy", context.accepted.strategy.to_string()),
@@ -132,7 +138,9 @@ pub fn damaged(id: &DeliberationId, seq: Seq, reason: &str) -> Event {
         status: "failed",
         timestamp: &time,
         result: None,
-        error: Some(format!("the journal of the deliberation is damaged: {reason}")),
+        error: Some(format!(
+            "the journal of the deliberation is damaged: {reason}"
+        )),
         kind: None,
         data: None,
     };

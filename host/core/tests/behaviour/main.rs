@@ -2,6 +2,7 @@
 
 mod divergence;
 mod endings;
+mod events;
 mod follow;
 mod journal;
 mod limits;

@@ -142,7 +142,7 @@ async fn host(loaded: Loaded, environment: &Environment) -> Result<Serving, serv
         _ => serve::start_engine(&loaded.config)?,
     };
     let plugins = serve::open_plugins(&loaded.config, &engine)?;
-    Host::compose(loaded, journal, engine, plugins)?
+    Host::compose(loaded, journal, engine, plugins, None)?
         .serve(listeners)
         .await
 }

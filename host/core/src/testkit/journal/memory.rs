@@ -91,6 +91,12 @@ impl MemoryJournal {
         deliberation.map_or_else(Vec::new, |deliberation| deliberation.records.clone())
     }
 
+    /// The oldest deliberation, also while the journal is crashed.
+    #[must_use]
+    pub fn first(&self) -> Option<DeliberationId> {
+        self.lock().oldest_first.first().cloned()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state
             .lock()
