@@ -1,5 +1,7 @@
 //! What the host tells others of deliberations, on a real NATS server and on its page `/events`.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
 mod messages;
 mod outage;
 mod page;

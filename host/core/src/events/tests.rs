@@ -212,7 +212,7 @@ fn a_completed_deliberation_tells_its_start_its_agents_and_its_end() {
             "task_id": task_id, "agent_id": "a", "role": "DEV", "status": "completed",
             "duration_ms": 100, "timestamp": time,
             "proposal": {"content": "yes", "author_id": "a", "author_role": "DEV",
-                         "model": "tiny-served", "temperature": 0.7_f32, "tokens": 412,
+                         "model": "tiny-served", "temperature": 0.7, "tokens": 412,
                          "reasoning": "thought", "score": 0.9},
             "operations": [], "artifacts": {}, "audit_trail": [], "success": true,
             "model": "tiny-served", "enable_tools": false, "diversity": false, "num_agents": 2,

@@ -1,6 +1,8 @@
 //! A host may die after any entry: the events that are told, over all of its lives, are those of the
 //! journal, each at least once and in its order.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
