@@ -97,7 +97,7 @@ async fn events_of_an_outage_arrive_after_it_each_once() {
     mailbox
         .until("some starts", |messages| messages.len() >= 3)
         .await;
-    let place = nats.kill();
+    let place = nats.stop().await.unwrap();
     until_status(&host, "degraded").await;
     stub.release();
     finish_all(&host, &uids).await;
