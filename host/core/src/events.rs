@@ -119,9 +119,9 @@ impl Telling {
     /// Whether an event may come of an entry. Of attempts only the first of a deliberation is told.
     #[must_use]
     pub fn tells(self, entry: &Entry) -> bool {
-        match (self, entry) {
-            (Self::Lifecycle | Self::Progress, Entry::Attempt { .. } | Entry::Finished { .. })
-            | (Self::Progress, Entry::Emitted { .. }) => true,
+        match entry {
+            Entry::Attempt { .. } | Entry::Finished { .. } => self != Self::Nothing,
+            Entry::Emitted { .. } => self == Self::Progress,
             _ => false,
         }
     }

@@ -127,7 +127,9 @@ impl Teller<'_> {
         let sources = self.facts.sources(&ranked.candidate);
         let last = sources.last();
         let generations = || sources.iter().filter_map(|job| job.generation());
-        let thought = generations().last().and_then(|one| one.reasoning.as_ref());
+        let thought = generations()
+            .next_back()
+            .and_then(|one| one.reasoning.as_ref());
         let model = last.map_or(agent.model.as_str(), |job| job.model.as_str());
         let payload = Answered {
             task_id: context.task_id(),

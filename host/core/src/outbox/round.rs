@@ -1,6 +1,7 @@
 //! What the outbox has in hand: which deliberations are being told, and what is to be acknowledged.
 
 use std::collections::HashSet;
+use std::pin::pin;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -89,7 +90,8 @@ impl<'a> Round<'a> {
     async fn take_up(&mut self) {
         self.look = false;
         let known = self.in_hand.len() + self.resting.len();
-        let owed = match self.outbox.ledger.owed(known + DELIBERATIONS_AT_ONCE).await {
+        let owed = self.outbox.ledger.owed(known + DELIBERATIONS_AT_ONCE);
+        let owed = match self.beside(owed).await {
             Ok(owed) => owed,
             Err(error) => {
                 tracing::warn!(
@@ -109,6 +111,18 @@ impl<'a> Round<'a> {
             }
             self.in_hand.insert(owed.id.clone());
             self.deliveries.push(deliver(self.outbox, owed).boxed());
+        }
+    }
+
+    /// Awaits something while the deliveries go on: one that is not polled may hold what is waited for,
+    /// a reader of the journal.
+    async fn beside<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                Some((id, done)) = self.deliveries.next() => self.note(id, done),
+            }
         }
     }
 
@@ -138,7 +152,8 @@ impl<'a> Round<'a> {
             return;
         }
         let told = std::mem::take(&mut self.told);
-        let acknowledged = self.outbox.ledger.acknowledge(&told).await;
+        let acknowledged = self.outbox.ledger.acknowledge(&told);
+        let acknowledged = self.beside(acknowledged).await;
         let failed = acknowledged.is_err();
         if let Err(error) = acknowledged {
             tracing::warn!(
