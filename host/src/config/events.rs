@@ -7,17 +7,19 @@ use std::time::Duration;
 
 use async_nats::ServerAddr;
 use conclave_core::events::Telling;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::problem::{Origin, Problem, without_userinfo};
 use crate::nats::{self, Credentials, Secret};
 
 /// `[events]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Events {
     /// The NATS server, or several with commas between them: `nats://` or `tls://`, a host and a port.
     /// Not set, or empty, nothing is published; the page `/events` shows events all the same.
+    #[schemars(with = "Option<String>")]
     pub nats_url: Option<NatsUrl>,
     /// Whether the host makes the streams that its subjects lack. Without one, an event is lost to who
     /// does not listen.

@@ -232,7 +232,6 @@ fn rule(default: &Json, value: &Value, message: &str) -> String {
         (Json::Array(_), _) => {
             "must be a list: entries with commas between them, or a TOML array".to_owned()
         }
-        (Json::Bool(_), _) => "must be true or false".to_owned(),
         (Json::String(_) | Json::Null, Value::String(_)) if message.starts_with("must ") => {
             message.to_owned()
         }

@@ -6,9 +6,9 @@
 
 mod domain;
 mod environment;
+mod events;
 #[cfg(test)]
 mod every_key;
-mod events;
 mod keys;
 mod layers;
 mod legacy;
