@@ -12,6 +12,7 @@ use super::{Event, extraction, lifecycle};
 use crate::entry::Record;
 use crate::outcome::{Outcome, Ranked, Verdict};
 use crate::request::Agent;
+use crate::task_type::TaskType;
 
 pub(super) const COMPLETED: &str = "agent.response.completed";
 pub(super) const FAILED: &str = "agent.response.failed";
@@ -88,7 +89,7 @@ pub(super) fn responses(
     let agents = context.accepted.request.task.agents.iter();
     let mut events = Vec::with_capacity(agents.len() + 1);
     // A list of tasks is read by those who make the tasks: the winner's is told, once.
-    let extracted = outcome.filter(|_| extraction::is_one(context));
+    let extracted = outcome.filter(|_| context.task_type() == TaskType::TaskExtraction);
     if let Some(outcome) = extracted {
         events.push(teller.extracted(outcome));
     }
@@ -118,7 +119,7 @@ struct Teller<'a> {
 impl Teller<'_> {
     fn answered(&self, agent: &Agent, ranked: &Ranked) -> Event {
         let context = self.context;
-        let subject = if is_backlog_review(context) {
+        let subject = if context.task_type() == TaskType::BacklogReviewRole {
             "agent.response.completed.backlog-review.role"
         } else {
             COMPLETED
@@ -279,12 +280,6 @@ fn not_empty(text: String, instead: &str) -> String {
         return instead.to_owned();
     }
     text
-}
-
-fn is_backlog_review(context: &Context<'_>) -> bool {
-    let id = context.task_id();
-    context.metadata("task_type") == Some("BACKLOG_REVIEW_ROLE")
-        || (id.starts_with("ceremony-") && id.contains(":story-") && id.contains(":role-"))
 }
 
 /// A part of a task's id like `ceremony-BRC-123:story-ST-456:role-ARCHITECT`, by its prefix.

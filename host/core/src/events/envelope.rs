@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::{Event, PRODUCER, time};
 use crate::entry::{Accepted, Record};
 use crate::ids::{DeliberationId, Digest, Seq, Tenant};
+use crate::task_type::TaskType;
 
 /// One entry of a deliberation, about to be told.
 #[derive(Debug)]
@@ -41,6 +42,11 @@ impl<'a> Context<'a> {
     pub(super) fn task_id(&self) -> &'a str {
         self.metadata("task_id")
             .unwrap_or(&self.accepted.request.task.id)
+    }
+
+    /// What kind of work it is.
+    pub(super) fn task_type(&self) -> TaskType {
+        TaskType::of(self.task_id(), &self.accepted.request.task.metadata)
     }
 
     /// The event itself. `distinction` is what makes its key unlike that of others of its type and

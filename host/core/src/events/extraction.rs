@@ -21,12 +21,6 @@ struct Payload<'a> {
     validated_at: &'a str,
 }
 
-/// Whether the deliberation is one.
-pub(super) fn is_one(context: &Context<'_>) -> bool {
-    context.metadata("task_type") == Some("TASK_EXTRACTION")
-        || context.task_id().ends_with(":task-extraction")
-}
-
 /// The event of the winner's list; the error is why the answer is no list of tasks.
 pub(super) fn event(
     context: &Context<'_>,
