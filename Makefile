@@ -87,6 +87,16 @@ reference: target ## Write deploy/configuration.md from the types of the setting
 	target/debug/conclave serve --reference >target/configuration.md
 	mv target/configuration.md deploy/configuration.md
 
+.PHONY: protos
+protos: $(TOOLS)/installed ## Check the contracts: lints, and that no client of the last release breaks.
+	buf lint proto
+	buf breaking proto --against proto/released
+
+.PHONY: release-protos
+release-protos: protos ## Make the contracts the released ones, with which later ones are compared.
+	@for package in conclave fleet ray_executor; do \
+		rm -rf proto/released/$$package && cp -r proto/$$package proto/released/; done
+
 .PHONY: docs
 docs: target ## Build the docs; broken links are errors.
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps

@@ -15,8 +15,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// into `grpc.bin`.
 fn compile_contracts() -> Result<(), Box<dyn Error>> {
     const PROTO: &str = "../proto";
-    const FILES: [&str; 3] = [
+    const FILES: [&str; 5] = [
         "conclave/v1/deliberations.proto",
+        "conclave/v1/plugins.proto",
+        "conclave/v1/records.proto",
         "fleet/ray_executor/v1/ray_executor.proto",
         "ray_executor/v1/ray_executor.proto",
     ];

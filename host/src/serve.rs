@@ -11,17 +11,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use conclave_core::account::ReadAccount;
 use conclave_core::clock::Clock;
 use conclave_core::follow::FollowDeliberation;
+use conclave_core::inspect::InspectPlugins;
+use conclave_core::listing::ListDeliberations;
 use conclave_core::live::Live;
 use conclave_core::observer::Observers;
 use conclave_core::plugin::Plugins as _;
 use conclave_core::run::RunDeliberation;
 use conclave_core::session::Ports;
+use conclave_core::slots::Slots;
 use conclave_core::submit::SubmitDeliberation;
 use conclave_core::tasks::Tasks;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Loaded, Server};
@@ -158,7 +161,7 @@ impl Host {
             tasks: tasks.clone(),
             observers: Observers::new(events.observers()),
             retry: config.retry(),
-            in_flight: Arc::new(Semaphore::new(config.inference.in_flight_max)),
+            in_flight: Slots::new(config.inference.in_flight_max),
         };
         let live = Live::default();
         let run = RunDeliberation::new(ports, live.clone(), config.limits.deliberations_max);
@@ -291,9 +294,18 @@ impl Host {
         let journal = Arc::clone(&self.journal);
         let has_server = self.config.has_model_server();
         let nats = self.events.nats.clone();
+        let policy = self.config.terms().policy;
         grpc::Host {
             submit: Arc::clone(&self.submit),
             follow: self.follow.clone(),
+            list: ListDeliberations::new(self.journal.clone(), self.journal.clone()),
+            accounts: ReadAccount::new(self.journal.clone()),
+            plugins: InspectPlugins::new(
+                self.plugins.clone(),
+                self.plugins.clone(),
+                policy.strategy_default,
+                policy.scorer_default,
+            ),
             clock: self.clock,
             health: Arc::new(move || {
                 let journal = Arc::clone(&journal);

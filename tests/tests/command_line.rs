@@ -378,3 +378,85 @@ async fn two_hosts_do_not_share_a_data_directory() {
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(log.contains("journal"), "{log}");
 }
+
+#[tokio::test]
+async fn list_get_and_plugin_show_what_a_host_has() {
+    let stub = StubServer::start().await.unwrap();
+    let host = host_with(&stub, "answer:yes").await;
+    for (priority, team) in [("9", "team=blue"), ("0", "team=red")] {
+        let asked = [
+            "run",
+            "Is 7 prime?",
+            "--agents",
+            "2",
+            "--param",
+            "stop.rule=none",
+            "--json",
+        ];
+        let own = ["--priority", priority, "--label", team];
+        let ran = run(&host, &[&asked[..], &own].concat()).await;
+        assert_eq!(ran.json().unwrap()["labels"]["team"], team[5..], "{ran:?}");
+    }
+    let listed = run(&host, &["list"]).await;
+    assert_eq!(
+        (listed.code, listed.out.lines().count()),
+        (Some(0), 3),
+        "{listed:?}"
+    );
+    let row = listed.out.lines().nth(1).unwrap_or_default();
+    for part in ["deliberation-", "completed", "sample-vote", "Is 7 prime?"] {
+        assert!(row.contains(part), "{part}: {listed:?}");
+    }
+    let filtered = run(&host, &["list", "--json", "--filter", "labels.team = blue"]).await;
+    let one = filtered.json().unwrap();
+    assert_eq!(
+        (&one["priority"], &one["task"]["title"]),
+        (&9.into(), &"Is 7 prime?".into())
+    );
+    let limited = run(&host, &["list", "--limit", "1"]).await;
+    assert!(limited.err.contains("there are more"), "{limited:?}");
+    let none = run(&host, &["list", "--filter", "state = FAILED"]).await;
+    assert!(
+        none.code == Some(0) && none.out.is_empty() && !none.err.is_empty(),
+        "{none:?}"
+    );
+    let wrong = run(&host, &["list", "--filter", "stat = FAILED"]).await;
+    assert!(
+        wrong.code == Some(1) && wrong.err.contains("did you mean `state`"),
+        "{wrong:?}"
+    );
+
+    let id = one["uid"].as_str().unwrap();
+    let got = run(&host, &["get", id]).await;
+    for part in ["Answer", "agent-1 #1", "####", "phase", "answer:yes"] {
+        assert!(got.out.contains(part), "{part}: {got:?}");
+    }
+    let got = run(&host, &["get", id, "--json"]).await.json().unwrap();
+    assert_eq!(got["generations"].as_array().unwrap().len(), 2);
+    assert_eq!(got["usage_by"]["models"][0]["key"], "answer:yes");
+    assert_eq!(got["scores"][0]["call"], 1);
+
+    let plugins = run(&host, &["plugin", "list"]).await;
+    assert!(
+        plugins.code == Some(0) && plugins.out.contains("* "),
+        "{plugins:?}"
+    );
+    let plugin = run(&host, &["plugin", "inspect", "sample-vote"]).await;
+    assert!(
+        plugin.out.contains("built in") && plugin.out.contains("samples"),
+        "{plugin:?}"
+    );
+    let plugin = run(&host, &["plugin", "inspect", "sample-vote", "--json"]).await;
+    assert_eq!(plugin.json().unwrap()["kind"], "STRATEGY");
+    let plugin = run(&host, &["plugin", "inspect", "sampel-vote"]).await;
+    assert!(
+        plugin.code == Some(1) && plugin.err.contains("sample-vote"),
+        "{plugin:?}"
+    );
+    for priority in ["10", "-1", "high"] {
+        let wrong = conclave(&["run", "x", "--priority", priority])
+            .await
+            .unwrap();
+        assert_eq!(wrong.code, Some(2), "{wrong:?}");
+    }
+}

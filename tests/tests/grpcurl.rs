@@ -42,6 +42,8 @@ async fn reflection_lists_every_service_and_describes_its_messages() {
     services.sort_unstable();
     let expected = [
         "conclave.v1.Deliberations",
+        "conclave.v1.Plugins",
+        "conclave.v1.Records",
         "fleet.ray_executor.v1.RayExecutorService",
         "grpc.health.v1.Health",
         "ray_executor.v1.RayExecutorService",

@@ -3,27 +3,33 @@
 //!
 //! Start with [`session`]: every host function that a plugin can call lands there.
 
+pub mod account;
 pub mod clock;
 pub mod endpoint;
 pub mod entry;
 pub mod events;
+pub mod filter;
 pub mod follow;
 pub mod generation;
 pub mod ids;
 pub mod inference;
+pub mod inspect;
 pub mod journal;
 pub mod limits;
+pub mod listing;
 pub mod live;
 pub mod observer;
 pub mod outbox;
 pub mod outcome;
 pub mod params;
 pub mod plugin;
+pub mod priority;
 pub mod request;
 pub mod routing;
 pub mod run;
 pub mod runtime;
 pub mod session;
+pub mod slots;
 pub mod submit;
 pub mod tally;
 pub mod task_type;

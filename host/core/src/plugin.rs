@@ -136,6 +136,35 @@ pub trait Plugins: Send + Sync {
     async fn resolve(&self, kind: Kind, choice: &PluginChoice) -> Result<Arc<Plugin>, Error>;
 }
 
+/// Where a plugin comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The host's own binary.
+    BuiltIn,
+    /// A file of the operator's; its name without the directory.
+    File(String),
+}
+
+/// A plugin that can be named.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// What it is.
+    pub plugin: Arc<Plugin>,
+    /// The version of the contract that it is served as, for example `0.1`.
+    pub contract: String,
+    /// Where it comes from.
+    pub source: Source,
+    /// Bytes of the component.
+    pub bytes: u64,
+}
+
+/// Tells which plugins there are.
+#[async_trait]
+pub trait Catalogue: Send + Sync {
+    /// Every plugin that can be named, by kind, name and version.
+    async fn listed(&self) -> Vec<Listed>;
+}
+
 /// Why no plugin was found.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::endpoint::{AllowedOrigins, Endpoint};
 use crate::ids::{AgentId, ModelName};
 use crate::plugin::PluginChoice;
+use crate::priority::Priority;
 use crate::routing::Routing;
 
 pub use self::draft::{AgentDraft, Draft};
@@ -70,6 +71,9 @@ pub struct DeliberationRequest {
     pub labels: BTreeMap<String, String>,
     /// What the client calls the cause of its request, for events.
     pub correlation_id: Option<String>,
+    /// Before which other deliberations its generations are sent.
+    #[serde(default, skip_serializing_if = "Priority::is_default")]
+    pub priority: Priority,
 }
 
 impl DeliberationRequest {
@@ -102,6 +106,7 @@ impl DeliberationRequest {
         compare("scorer", self.scorer == other.scorer);
         compare("scorer_params", self.scorer_params == other.scorer_params);
         compare("labels", self.labels == other.labels);
+        compare("priority", self.priority == other.priority);
         fields
     }
 }

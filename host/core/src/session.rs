@@ -28,7 +28,7 @@ mod waiting;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::entry::{Accepted, Entry, Record, SEMANTICS_VERSION};
@@ -40,6 +40,7 @@ use crate::live::{Handle, Wish, lock};
 use crate::observer::Observers;
 use crate::outcome::{Cause, CauseKind, Outcome, Proposal, Verdict};
 use crate::runtime::{self, PluginTask, Runtime};
+use crate::slots::Slots;
 use crate::tasks::Tasks;
 
 use self::chance::Chance;
@@ -69,7 +70,7 @@ pub struct Ports {
     /// How failed generations are tried again.
     pub retry: Retry,
     /// Bounds the generations that the host has in flight, over all sessions.
-    pub in_flight: Arc<Semaphore>,
+    pub in_flight: Arc<Slots>,
 }
 
 impl std::fmt::Debug for Ports {

@@ -50,8 +50,15 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Print a deliberation as it is now.
     ///
-    /// The report tells state, answers with their scores, tokens used, and where it has failed, why.
+    /// The report tells state, answers with their scores, and where it has failed, why; when each
+    /// generation ran; and the tokens by agent, phase and model. With --json it is one JSON object with
+    /// all generations and grades.
     Get(GetArgs),
+    /// List deliberations, the newest first.
+    ///
+    /// Prints a line for each: id, state, age, how long it took, strategy, tokens, and the first line
+    /// of its task; with --json a JSON object a line.
+    List(ListArgs),
     /// Watch a deliberation from its start or from a place on.
     ///
     /// Prints a line for each event (with --json a JSON object a line), on a terminal a live view.
@@ -240,6 +247,10 @@ pub struct RunArgs {
     /// A label that comes back with the deliberation; may stand several times.
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     pub label: Vec<(String, String)>,
+    /// 0 (last) to 9 (first): which generations are sent first while more wait than the host may have in
+    /// flight [default: 4].
+    #[arg(long, value_name = "0..9", value_parser = clap::value_parser!(i32).range(0..=9))]
+    pub priority: Option<i32>,
     /// The client's id of the task.
     #[arg(long, value_name = "ID", default_value = "cli")]
     pub task_id: String,
@@ -249,6 +260,26 @@ pub struct RunArgs {
     /// Only submit, and print the id.
     #[arg(long)]
     pub detach: bool,
+    /// Where the host is.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `conclave list`
+#[derive(Debug, Args)]
+#[command(after_help = help::LIST)]
+pub struct ListArgs {
+    /// Which deliberations [default: all].
+    #[arg(
+        long,
+        value_name = "FILTER",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub filter: String,
+    /// How many at most; 0 for all.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: usize,
     /// Where the host is.
     #[command(flatten)]
     pub connection: Connection,
@@ -301,6 +332,34 @@ pub enum PluginCommand {
     /// The checks and their words are those of the host: it must be a component of a known world,
     /// import only what is linked, fit the limits, compile, and describe itself by the rules.
     Check(PluginCheckArgs),
+    /// List the plugins that a host has.
+    ///
+    /// A star marks the plugins of requests that name none. With --json it prints a JSON object a line.
+    List(PluginListArgs),
+    /// Print all that a host knows of a plugin.
+    ///
+    /// Digest, origin, size, contract, and the JSON Schema of its params.
+    Inspect(PluginInspectArgs),
+}
+
+/// `conclave plugin list`
+#[derive(Debug, Args)]
+#[command(after_help = help::PLUGIN_LIST)]
+pub struct PluginListArgs {
+    /// Where the host is.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `conclave plugin inspect`
+#[derive(Debug, Args)]
+#[command(after_help = help::PLUGIN_INSPECT)]
+pub struct PluginInspectArgs {
+    /// NAME, NAME@VERSION or NAME@sha256:DIGEST; a name stands for its highest version.
+    pub plugin: PluginChoice,
+    /// Where the host is.
+    #[command(flatten)]
+    pub connection: Connection,
 }
 
 /// `conclave plugin check`

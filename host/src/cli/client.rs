@@ -9,6 +9,8 @@ use tonic::transport::{Channel, Endpoint};
 use super::failure::{Refused, Usage};
 use super::pb;
 use super::pb::deliberations_client::DeliberationsClient;
+use super::pb::plugins_client::PluginsClient;
+use super::pb::records_client::RecordsClient;
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -17,10 +19,15 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// An answer holds the task (1 MiB) and the candidates of all agents.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
+/// Items of a page; the host's bound.
+const PAGE_SIZE: i32 = 1_000;
+
 /// A connection to a host.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     inner: DeliberationsClient<Channel>,
+    records: RecordsClient<Channel>,
+    plugins: PluginsClient<Channel>,
 }
 
 impl Client {
@@ -47,8 +54,11 @@ impl Client {
             .connect()
             .await
             .with_context(|| format!("no host answers at {url}; start one with `conclave serve`, or name it with --addr"))?;
-        let inner = DeliberationsClient::new(channel);
+        let inner = DeliberationsClient::new(channel.clone());
+        let records = RecordsClient::new(channel.clone());
         Ok(Self {
+            records: records.max_decoding_message_size(MESSAGE_BYTES_MAX),
+            plugins: PluginsClient::new(channel),
             inner: inner
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX),
@@ -67,6 +77,87 @@ impl Client {
         let request = pb::GetDeliberationRequest { name: name_of(uid) };
         let answer = self.inner.get_deliberation(timed(request)).await?;
         Ok(answer.into_inner())
+    }
+
+    /// A page of deliberations, as they are now.
+    pub(super) async fn list(
+        &mut self,
+        request: pb::ListDeliberationsRequest,
+    ) -> Result<pb::ListDeliberationsResponse, Refused> {
+        let answer = self.inner.list_deliberations(timed(request)).await?;
+        Ok(answer.into_inner())
+    }
+
+    /// All generations of a deliberation.
+    pub(super) async fn generations(
+        &mut self,
+        uid: &str,
+    ) -> Result<Vec<pb::GenerationRecord>, Refused> {
+        let mut request = pb::ListGenerationsRequest {
+            parent: name_of(uid),
+            page_size: PAGE_SIZE,
+            page_token: String::new(),
+        };
+        let mut all = Vec::new();
+        loop {
+            let answer = self
+                .records
+                .list_generations(timed(request.clone()))
+                .await?;
+            let page = answer.into_inner();
+            all.extend(page.generations);
+            if page.next_page_token.is_empty() {
+                return Ok(all);
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    /// All calls of a deliberation's scorer.
+    pub(super) async fn scores(&mut self, uid: &str) -> Result<Vec<pb::ScoreRecord>, Refused> {
+        let mut request = pb::ListScoresRequest {
+            parent: name_of(uid),
+            page_size: PAGE_SIZE,
+            page_token: String::new(),
+        };
+        let mut all = Vec::new();
+        loop {
+            let answer = self.records.list_scores(timed(request.clone())).await?;
+            let page = answer.into_inner();
+            all.extend(page.scores);
+            if page.next_page_token.is_empty() {
+                return Ok(all);
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    /// What a deliberation cost.
+    pub(super) async fn usage(&mut self, uid: &str) -> Result<pb::UsageReport, Refused> {
+        let name = format!("{}/usage", name_of(uid));
+        let answer = self
+            .records
+            .get_usage(timed(pb::GetUsageRequest { name }))
+            .await?;
+        Ok(answer.into_inner())
+    }
+
+    /// All plugins.
+    pub(super) async fn plugins(&mut self) -> Result<Vec<pb::Plugin>, Refused> {
+        let mut request = pb::ListPluginsRequest {
+            page_size: PAGE_SIZE,
+            page_token: String::new(),
+        };
+        let mut all = Vec::new();
+        loop {
+            let answer = self.plugins.list_plugins(timed(request.clone())).await?;
+            let page = answer.into_inner();
+            all.extend(page.plugins);
+            if page.next_page_token.is_empty() {
+                return Ok(all);
+            }
+            request.page_token = page.next_page_token;
+        }
     }
 
     pub(super) async fn cancel(

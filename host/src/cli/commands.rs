@@ -4,6 +4,7 @@ use conclave_core::plugin::PluginChoice;
 
 use super::args::{CancelArgs, GetArgs, RunArgs, WatchArgs};
 use super::client::Client;
+use super::costs::costs;
 use super::failure::Usage;
 use super::live::LiveView;
 use super::params::params;
@@ -107,6 +108,7 @@ fn request(args: &RunArgs) -> Result<pb::CreateDeliberationRequest, Usage> {
         }),
         max_retries: args.max_retries,
         labels: args.label.iter().cloned().collect(),
+        priority: args.priority,
         ..pb::Deliberation::default()
     };
     Ok(pb::CreateDeliberationRequest {
@@ -136,7 +138,21 @@ fn selection(typed: Option<&PluginChoice>, params_json: String) -> Option<pb::Pl
 pub(super) async fn get(args: &GetArgs, terminal: &mut Terminal) -> anyhow::Result<Exit> {
     let mut client = Client::connect(&args.connection.addr).await?;
     let deliberation = client.get(&args.id).await?;
-    print(deliberation, args.connection.json, terminal)?;
+    let generations = client.generations(&args.id).await?;
+    let usage = client.usage(&args.id).await?;
+    if args.connection.json {
+        let mut all = json::deliberation(&deliberation);
+        let scores = client.scores(&args.id).await?;
+        all["generations"] = generations.iter().map(json::generation_record).collect();
+        all["scores"] = scores.iter().map(json::score_record).collect();
+        all["usage_by"] = json::usage_by(&usage);
+        terminal.print(&format!("{all}\n"))?;
+        return Ok(Exit::Success);
+    }
+    let mut story = Story::of(deliberation);
+    story.take_records(&generations);
+    let shown = report(&story, terminal.style);
+    terminal.print(&format!("{shown}{}", costs(&usage, terminal.style)))?;
     Ok(Exit::Success)
 }
 
@@ -272,6 +288,8 @@ mod tests {
             "0",
             "--label",
             "team=a",
+            "--priority",
+            "9",
         ]);
         let deliberation = deliberation.unwrap();
         let strategy = deliberation.strategy.unwrap();
@@ -284,6 +302,7 @@ mod tests {
         assert_eq!(deliberation.timeout.unwrap().seconds, 60);
         assert_eq!(deliberation.max_retries, Some(0));
         assert_eq!(deliberation.labels["team"], "a");
+        assert_eq!(deliberation.priority, Some(9));
         assert_eq!(typed(&[" "]).unwrap_err(), "the task is empty");
     }
 }

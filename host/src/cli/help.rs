@@ -92,6 +92,51 @@ Exit codes:
 Environment:
   CONCLAVE_ADDR   where the host is, as --addr";
 
+pub(super) const LIST: &str = "\
+A filter compares fields, joined by AND, OR, NOT and parentheses; OR binds more
+than AND:
+  state                     RUNNING, COMPLETED, FAILED or CANCELLED
+  task.id task.role strategy.name scorer.name correlation_id labels.KEY
+                            texts; task.id:word asks whether it holds the word,
+                            labels:KEY whether there is a label of the key
+  priority                  0 to 9
+  create_time end_time      times like \"2026-01-31T12:00:00Z\"
+  = != < <= > >=            compare
+
+Examples:
+  conclave list
+  conclave list --filter 'state = RUNNING OR state = FAILED' --limit 100
+  conclave list --filter 'labels.team = blue AND priority > 4'
+  conclave list --limit 0 --json | jq -r .uid
+
+Exit codes:
+  0 listed, even when there is none; 1 refused, or no host; 2 wrong usage
+
+Environment:
+  CONCLAVE_ADDR   where the host is, as --addr";
+
+pub(super) const PLUGIN_LIST: &str = "\
+Examples:
+  conclave plugin list
+  conclave plugin list --json | jq -r .plugin_name
+
+Exit codes:
+  0 listed, 1 no host, 2 wrong usage
+
+Environment:
+  CONCLAVE_ADDR   where the host is, as --addr";
+
+pub(super) const PLUGIN_INSPECT: &str = "\
+Examples:
+  conclave plugin inspect sample-vote
+  conclave plugin inspect sample-vote@0.1.0 --json | jq .params_schema
+
+Exit codes:
+  0 found, 1 not found, or no host; 2 wrong usage
+
+Environment:
+  CONCLAVE_ADDR   where the host is, as --addr";
+
 pub(super) const WATCH: &str = "\
 Examples:
   conclave watch deliberation-0198c1…

@@ -20,6 +20,7 @@ pub(super) fn deliberation(one: &pb::Deliberation) -> Value {
         "timeout_seconds": one.timeout.as_ref().map(seconds),
         "max_retries": one.max_retries,
         "labels": one.labels,
+        "priority": one.priority,
         "correlation_id": one.correlation_id,
         "create_time": one.create_time.map(|time| time.to_string()),
         "update_time": one.update_time.map(|time| time.to_string()),
@@ -110,16 +111,20 @@ fn generation_finished(one: &pb::GenerationFinished) -> Value {
     compact(json!({
         "job": one.job,
         "agent_id": one.agent_id,
-        "generation": generation.map(|generation| compact(json!({
-            "text": generation.text,
-            "reasoning": generation.reasoning,
-            "finish_reason": generation.finish_reason().as_str_name(),
-            "prompt_tokens": generation.prompt_tokens,
-            "cached_tokens": generation.cached_tokens,
-            "completion_tokens": generation.completion_tokens,
-            "latency_seconds": generation.latency.as_ref().map(seconds),
-        }))),
+        "generation": generation.map(self::generation),
         "failure": failure.map(generation_failure),
+    }))
+}
+
+fn generation(one: &pb::Generation) -> Value {
+    compact(json!({
+        "text": one.text,
+        "reasoning": one.reasoning,
+        "finish_reason": one.finish_reason().as_str_name(),
+        "prompt_tokens": one.prompt_tokens,
+        "cached_tokens": one.cached_tokens,
+        "completion_tokens": one.completion_tokens,
+        "latency_seconds": one.latency.as_ref().map(seconds),
     }))
 }
 
@@ -132,6 +137,7 @@ fn task(one: &pb::Task) -> Value {
     };
     compact(json!({
         "id": one.id,
+        "title": one.title,
         "description": one.description,
         "role": one.role,
         "agents": one.agents.iter().map(agent).collect::<Vec<_>>(),
@@ -165,10 +171,14 @@ fn outcome(one: &pb::Outcome) -> Value {
 fn ranked(one: &pb::RankedCandidate) -> Value {
     json!({
         "candidate": one.candidate.as_ref().map(candidate),
-        "score": one.score.as_ref().map(|score| compact(json!({
-            "value": score.value, "confidence": score.confidence, "rationale": score.rationale,
-        }))),
+        "score": one.score.as_ref().map(score),
     })
+}
+
+fn score(one: &pb::Score) -> Value {
+    compact(json!({
+        "value": one.value, "confidence": one.confidence, "rationale": one.rationale,
+    }))
 }
 
 fn candidate(one: &pb::Candidate) -> Value {
@@ -195,6 +205,80 @@ fn failure(one: &pb::Failure) -> Value {
 
 fn generation_failure(one: &pb::GenerationFailure) -> Value {
     json!({ "kind": one.kind, "message": one.message })
+}
+
+/// A generation with its attempts.
+pub(super) fn generation_record(one: &pb::GenerationRecord) -> Value {
+    compact(json!({
+        "name": one.name,
+        "job": one.job,
+        "agent_id": one.agent_id,
+        "model": one.model,
+        "phase": one.phase,
+        "round": one.round,
+        "score_call": (one.score_call > 0).then_some(one.score_call),
+        "state": one.state().as_str_name(),
+        "attempts": one.attempts,
+        "retry_causes": one.retry_causes.iter().map(generation_failure).collect::<Vec<_>>(),
+        "create_time": one.create_time.map(|time| time.to_string()),
+        "start_time": one.start_time.map(|time| time.to_string()),
+        "end_time": one.end_time.map(|time| time.to_string()),
+        "result": one.result.as_ref().map(generation),
+        "failure": one.failure.as_ref().map(generation_failure),
+        "wasted_tokens": one.wasted_tokens,
+    }))
+}
+
+/// A call of the scorer.
+pub(super) fn score_record(one: &pb::ScoreRecord) -> Value {
+    compact(json!({
+        "name": one.name,
+        "call": one.call,
+        "candidates": one.candidates.iter().map(candidate).collect::<Vec<_>>(),
+        "scores": one.scores.iter().map(score).collect::<Vec<_>>(),
+        "failure": one.failure.as_ref().map(generation_failure),
+        "create_time": one.create_time.map(|time| time.to_string()),
+        "end_time": one.end_time.map(|time| time.to_string()),
+    }))
+}
+
+/// What a deliberation cost, by agent, phase and model.
+pub(super) fn usage_by(one: &pb::UsageReport) -> Value {
+    let costs = |costs: &[pb::Cost]| {
+        let costs = costs.iter().map(|cost| {
+            json!({
+                "key": cost.key,
+                "usage": cost.usage.as_ref().map(usage),
+                "cached_tokens": cost.cached_tokens,
+                "latency_seconds": cost.latency.as_ref().map(seconds),
+            })
+        });
+        costs.collect::<Vec<_>>()
+    };
+    json!({
+        "agents": costs(&one.agents),
+        "phases": costs(&one.phases),
+        "models": costs(&one.models),
+    })
+}
+
+/// A plugin of the host.
+pub(super) fn host_plugin(one: &pb::Plugin) -> Value {
+    let schema: Option<Value> = serde_json::from_str(&one.params_schema_json).ok();
+    compact(json!({
+        "name": one.name,
+        "plugin_name": one.plugin_name,
+        "kind": one.kind().as_str_name(),
+        "version": one.version,
+        "digest": one.digest,
+        "summary": one.summary,
+        "contract": one.contract,
+        "origin": one.origin().as_str_name(),
+        "file_name": one.file_name,
+        "size_bytes": one.size_bytes,
+        "is_default": one.is_default,
+        "params_schema": schema,
+    }))
 }
 
 fn seconds(duration: &prost_types::Duration) -> f64 {

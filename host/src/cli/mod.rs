@@ -8,14 +8,17 @@ mod check;
 mod client;
 mod commands;
 mod completions;
+mod costs;
 mod demo;
 mod failure;
 mod help;
 mod json;
 mod lines;
+mod list;
 mod live;
 mod params;
 mod plugin;
+mod plugins;
 mod report;
 mod scratch;
 mod story;
@@ -32,8 +35,9 @@ use crate::config::{self, Environment};
 use crate::grpc::pb::conclave::v1 as pb;
 
 pub use args::{
-    CancelArgs, Cli, Command, CompletionsArgs, Connection, DemoArgs, GetArgs, PluginCheckArgs,
-    PluginCommand, RunArgs, ServeArgs, WatchArgs,
+    CancelArgs, Cli, Command, CompletionsArgs, Connection, DemoArgs, GetArgs, ListArgs,
+    PluginCheckArgs, PluginCommand, PluginInspectArgs, PluginListArgs, RunArgs, ServeArgs,
+    WatchArgs,
 };
 use terminal::Terminal;
 
@@ -66,12 +70,17 @@ pub async fn run(command: Command, environment: &Environment) -> ExitCode {
         Command::Demo(args) => Box::pin(demo::demo(args, environment, &mut terminal)).await,
         Command::Run(args) => Box::pin(commands::run(args, &mut terminal)).await,
         Command::Get(args) => commands::get(args, &mut terminal).await,
+        Command::List(args) => list::list(args, &mut terminal).await,
         Command::Watch(args) => Box::pin(commands::watch(args, &mut terminal)).await,
         Command::Cancel(args) => commands::cancel(args, &mut terminal).await,
         Command::Plugin(PluginCommand::Check(args)) => {
             plugin::check(args, environment, &mut terminal).await
         }
         Command::Completions(args) => completions::print(args, &mut terminal),
+        Command::Plugin(PluginCommand::List(args)) => plugins::list(args, &mut terminal).await,
+        Command::Plugin(PluginCommand::Inspect(args)) => {
+            plugins::inspect(args, &mut terminal).await
+        }
     };
     match done {
         Ok(exit) => exit.into(),
@@ -107,7 +116,10 @@ fn wants_json(command: &Command) -> bool {
         Command::Get(args) => args.connection.json,
         Command::Watch(args) => args.connection.json,
         Command::Cancel(args) => args.connection.json,
+        Command::List(args) => args.connection.json,
         Command::Plugin(PluginCommand::Check(args)) => args.json,
         Command::Completions(_) => false,
+        Command::Plugin(PluginCommand::List(args)) => args.connection.json,
+        Command::Plugin(PluginCommand::Inspect(args)) => args.connection.json,
     }
 }

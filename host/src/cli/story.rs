@@ -102,6 +102,43 @@ impl Story {
         }
     }
 
+    /// Takes in all generations at once, as a host has them on record.
+    pub(super) fn take_records(&mut self, records: &[pb::GenerationRecord]) {
+        use pb::generation_record::State as Recorded;
+        if let Some(time) = self.deliberation.update_time {
+            self.now_ms = self.since_acceptance(&time);
+        }
+        for record in records {
+            let Some(started) = &record.start_time else {
+                continue;
+            };
+            let result = record.result.as_ref();
+            let tokens = result.map_or(record.wasted_tokens, |result| result.completion_tokens);
+            let generation = Generation {
+                agent: record.agent_id.clone(),
+                phase: record.phase.clone(),
+                model: record.model.clone(),
+                attempt: record.attempts,
+                started_ms: self.since_acceptance(started),
+                ended_ms: record.end_time.map(|time| self.since_acceptance(&time)),
+                tokens: u32::try_from(tokens).unwrap_or_default(),
+                text: result.map(|result| result.text.clone()).unwrap_or_default(),
+                progress: match record.state() {
+                    Recorded::Completed => Progress::Completed,
+                    Recorded::Failed => {
+                        let failure = record.failure.as_ref();
+                        Progress::Failed(failure.map(|one| one.message.clone()).unwrap_or_default())
+                    }
+                    Recorded::Cancelled => Progress::Cancelled,
+                    Recorded::Running | Recorded::Waiting | Recorded::Unspecified => {
+                        Progress::Running
+                    }
+                },
+            };
+            self.generations.insert(record.job, generation);
+        }
+    }
+
     fn start(&mut self, started: &pb::GenerationStarted) {
         self.paused = false;
         let now_ms = self.now_ms;
@@ -204,7 +241,7 @@ pub(super) fn is_final(deliberation: &pb::Deliberation) -> bool {
     !matches!(deliberation.state(), State::Running | State::Unspecified)
 }
 
-fn unix_ms(time: &Timestamp) -> i64 {
+pub(super) fn unix_ms(time: &Timestamp) -> i64 {
     time.seconds * 1_000 + i64::from(time.nanos) / 1_000_000
 }
 

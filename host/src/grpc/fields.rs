@@ -28,6 +28,7 @@ const RAY_EXECUTOR: &Names = &[
     ("scorer.name", "constraints.metadata[scorer]"),
     ("scorer", "constraints.metadata[scorer]"),
     ("correlation_id", "constraints.metadata[correlation_id]"),
+    ("priority", "constraints.metadata[priority]"),
 ];
 
 const CONCLAVE_V1: &Names = &[
@@ -43,6 +44,7 @@ const CONCLAVE_V1: &Names = &[
     ("scorer_params", "deliberation.scorer.params_json"),
     ("labels", "deliberation.labels"),
     ("correlation_id", "deliberation.correlation_id"),
+    ("priority", "deliberation.priority"),
 ];
 
 impl Api {

@@ -19,8 +19,11 @@ mod wire;
 use std::fmt;
 use std::sync::Arc;
 
+use conclave_core::account::ReadAccount;
 use conclave_core::clock::Clock;
 use conclave_core::follow::FollowDeliberation;
+use conclave_core::inspect::InspectPlugins;
+use conclave_core::listing::ListDeliberations;
 use conclave_core::submit::SubmitDeliberation;
 use futures::future::BoxFuture;
 
@@ -47,6 +50,12 @@ pub struct Host {
     pub submit: Arc<SubmitDeliberation>,
     /// Reads, watches, waits for and cancels them.
     pub follow: FollowDeliberation,
+    /// Lists them.
+    pub list: ListDeliberations,
+    /// Reads what each of their generations did.
+    pub accounts: ReadAccount,
+    /// Shows the plugins.
+    pub plugins: InspectPlugins,
     /// The time.
     pub clock: Clock,
     /// How the host stands now, for `GetStatus`; it is asked at each call.

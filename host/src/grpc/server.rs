@@ -14,6 +14,8 @@ use tonic_health::server::HealthReporter;
 use super::call::Calls;
 use super::conclave_v1::ConclaveV1;
 use super::pb::conclave::v1::deliberations_server::{self, DeliberationsServer};
+use super::pb::conclave::v1::plugins_server::{self, PluginsServer};
+use super::pb::conclave::v1::records_server::{self, RecordsServer};
 use super::pb::fleet::ray_executor::v1::ray_executor_service_server as fleet;
 use super::pb::ray_executor::v1::ray_executor_service_server as documented;
 use super::ray_executor::{FleetV1, RayExecutor, V1};
@@ -23,6 +25,8 @@ use super::{Host, Readiness, pb};
 const SERVICES: &[&str] = &[
     "",
     deliberations_server::SERVICE_NAME,
+    plugins_server::SERVICE_NAME,
+    records_server::SERVICE_NAME,
     fleet::SERVICE_NAME,
     documented::SERVICE_NAME,
 ];
@@ -101,19 +105,22 @@ pub async fn server(host: Host, settings: Settings) -> (Server, Readiness) {
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     const SOUND: &str = "the build script wrote the descriptors";
-    let routes =
-        Routes::new(DeliberationsServer::new(conclave_v1).max_decoding_message_size(bytes_max))
-            .add_service(
-                documented::RayExecutorServiceServer::new(V1(ray_executor))
-                    .max_decoding_message_size(bytes_max),
-            )
-            .add_service(
-                fleet::RayExecutorServiceServer::new(fleet_v1).max_decoding_message_size(bytes_max),
-            )
-            .add_service(tonic_health::pb::health_server::HealthServer::new(health))
-            .add_service(reflected().build_v1().expect(SOUND))
-            .add_service(reflected().build_v1alpha().expect(SOUND))
-            .prepare();
+    let routes = Routes::new(
+        DeliberationsServer::new(conclave_v1.clone()).max_decoding_message_size(bytes_max),
+    )
+    .add_service(RecordsServer::new(conclave_v1.clone()).max_decoding_message_size(bytes_max))
+    .add_service(PluginsServer::new(conclave_v1).max_decoding_message_size(bytes_max))
+    .add_service(
+        documented::RayExecutorServiceServer::new(V1(ray_executor))
+            .max_decoding_message_size(bytes_max),
+    )
+    .add_service(
+        fleet::RayExecutorServiceServer::new(fleet_v1).max_decoding_message_size(bytes_max),
+    )
+    .add_service(tonic_health::pb::health_server::HealthServer::new(health))
+    .add_service(reflected().build_v1().expect(SOUND))
+    .add_service(reflected().build_v1alpha().expect(SOUND))
+    .prepare();
     let calls = Calls::new(routes, settings.calls_max, bytes_max);
     (Server { calls, settings }, readiness)
 }

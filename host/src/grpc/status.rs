@@ -34,6 +34,17 @@ pub(super) enum Refusal {
     Submit(submit::Error),
     /// A deliberation cannot be read or followed.
     Follow(follow::Error),
+    /// The deliberation has no such child.
+    NoSuchChild {
+        /// `GENERATION_NOT_FOUND`
+        reason: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// The host has no plugin of these bytes, or none that has a name.
+    NoSuchPlugin(String),
+    /// The plugins are others than they were when a list was begun.
+    PluginsChanged,
     /// The host starts or stops.
     NotReady,
     /// The host serves as many calls as it may.
@@ -60,6 +71,13 @@ impl From<submit::Error> for Refusal {
     }
 }
 
+/// The journal of what a call reads.
+impl From<journal::Error> for Refusal {
+    fn from(error: journal::Error) -> Self {
+        Self::Follow(error.into())
+    }
+}
+
 impl From<follow::Error> for Refusal {
     fn from(error: follow::Error) -> Self {
         Self::Follow(error)
@@ -83,6 +101,18 @@ pub(super) fn status(refusal: &Refusal, api: Api) -> Status {
         Refusal::Follow(error @ follow::Error::BeyondEnd { .. }) => {
             Fault::new(Code::OutOfRange, "AFTER_SEQUENCE_BEYOND_END", error)
                 .violating("after_sequence", &error.to_string())
+        }
+        Refusal::NoSuchChild { reason, name } => {
+            Fault::new(Code::NotFound, reason, &format!("no `{name}`"))
+        }
+        Refusal::NoSuchPlugin(name) => {
+            let message = format!("no `{name}` has a name on this host now");
+            Fault::new(Code::NotFound, "PLUGIN_NOT_FOUND", &message)
+        }
+        Refusal::PluginsChanged => {
+            let message =
+                "the plugins have changed since the first page; begin again without a token";
+            Fault::new(Code::Aborted, "PLUGINS_CHANGED", &message)
         }
         Refusal::NotReady => {
             let message = "the host is starting or stopping and accepts nothing";

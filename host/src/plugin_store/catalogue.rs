@@ -34,6 +34,10 @@ pub struct Listed {
     pub plugin: Arc<Plugin>,
     /// Where it comes from.
     pub origin: Origin,
+    /// The contract version that it is served as.
+    pub contract: &'static str,
+    /// Bytes of the component.
+    pub bytes: u64,
 }
 
 /// Two files hold different components that are the same plugin in the same version.
@@ -172,6 +176,8 @@ mod tests {
         Listed {
             plugin: Arc::new(plugin),
             origin,
+            contract: "0.1",
+            bytes: bytes.len() as u64,
         }
     }
 

@@ -111,6 +111,7 @@ impl PluginStore {
             origin: origin.clone(),
             refusal,
         })?;
+        let size = bytes.len() as u64;
         let files = Arc::clone(&self.files);
         let kept = tokio::task::spawn_blocking(move || files.add(&bytes)).await;
         kept.expect("writing a file does not panic")?;
@@ -118,6 +119,8 @@ impl PluginStore {
         let listed = Listed {
             plugin: Arc::clone(&plugin),
             origin,
+            contract: checked.contract,
+            bytes: size,
         };
         self.catalogue
             .write()
@@ -151,6 +154,27 @@ impl PluginStore {
         self.catalogue
             .read()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl plugin::Catalogue for PluginStore {
+    async fn listed(&self) -> Vec<plugin::Listed> {
+        let listed = self.list().into_iter();
+        let told = listed.map(|listed| plugin::Listed {
+            source: match &listed.origin {
+                Origin::BuiltIn => plugin::Source::BuiltIn,
+                // Where the operator keeps it is nobody's business.
+                Origin::File(path) => {
+                    let name = path.file_name().unwrap_or_default();
+                    plugin::Source::File(name.to_string_lossy().into_owned())
+                }
+            },
+            plugin: listed.plugin,
+            contract: listed.contract.to_owned(),
+            bytes: listed.bytes,
+        });
+        told.collect()
     }
 }
 

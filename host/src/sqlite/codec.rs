@@ -6,7 +6,7 @@
 use std::io::Write as _;
 use std::ops::{Range, RangeInclusive};
 
-use conclave_core::entry::{Entry, Record};
+use conclave_core::entry::{Accepted, Entry, Record};
 use conclave_core::ids::{DeliberationId, Seq};
 use conclave_core::journal::Error;
 use conclave_core::outcome::Verdict;
@@ -123,13 +123,13 @@ impl Batch {
     }
 }
 
-/// When the deliberation was accepted, from its first record.
+/// What was accepted, from a deliberation's first record.
 ///
 /// # Errors
 /// [`Error::Corrupt`] when the record is not `accepted`.
-pub(super) fn accepted_at_ms(id: &DeliberationId, record: &Record) -> Result<u64, Error> {
+pub(super) fn accepted<'a>(id: &DeliberationId, record: &'a Record) -> Result<&'a Accepted, Error> {
     match &record.entry {
-        Entry::Accepted(accepted) => Ok(accepted.accepted_at_ms),
+        Entry::Accepted(accepted) => Ok(accepted),
         _ => Err(corrupt(
             id,
             record.seq,
@@ -166,6 +166,25 @@ pub(super) fn decode(
             "more follows than was written".to_owned(),
         )),
     }
+}
+
+/// Decodes the record in the first place of a deliberation, from the lines of its first batch.
+///
+/// # Errors
+/// [`Error::Corrupt`] when it is damaged.
+pub(super) fn decode_first(id: &DeliberationId, body: &[u8]) -> Result<Record, Error> {
+    let line = body.split_inclusive(|byte| *byte == b'\n').next();
+    decode_line(id, Seq::START.next(), line.unwrap_or_default())
+}
+
+/// Decodes the record in this place, from the lines of the batch that it ends.
+///
+/// # Errors
+/// [`Error::Corrupt`] when it is damaged.
+pub(super) fn decode_last(id: &DeliberationId, seq: Seq, body: &[u8]) -> Result<Record, Error> {
+    let lines = body.strip_suffix(b"\n").unwrap_or(body);
+    let start = lines.iter().rposition(|byte| *byte == b'\n');
+    decode_line(id, seq, &body[start.map_or(0, |at| at + 1)..])
 }
 
 fn decode_line(id: &DeliberationId, seq: Seq, line: &[u8]) -> Result<Record, Error> {

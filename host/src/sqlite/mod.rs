@@ -8,9 +8,11 @@ mod checkpoint;
 mod codec;
 mod files;
 mod keys;
+mod listing;
 mod outbox;
 mod reader;
 mod schema;
+mod summary;
 mod transaction;
 mod writer;
 
@@ -28,10 +30,12 @@ use conclave_core::ids::{DeliberationId, Seq};
 use conclave_core::journal::{
     Creation, Error, Existing, IdempotencyKey, Journal, Statistics, Totals,
 };
+use conclave_core::listing::{Listing, Page, Query};
 use conclave_core::outbox::{Ledger, Owed};
 
 use crate::sqlite::codec::Batch;
 use crate::sqlite::reader::Readers;
+use crate::sqlite::summary::Summary;
 use crate::sqlite::transaction::{Done, Write};
 use crate::sqlite::writer::Writer;
 
@@ -138,7 +142,7 @@ impl Journal for SqliteJournal {
         key: Option<&IdempotencyKey>,
     ) -> Result<Creation, Error> {
         let write = Write::Create {
-            accepted_at_ms: codec::accepted_at_ms(id, accepted)?,
+            summary: Summary::of(codec::accepted(id, accepted)?),
             batch: Batch::encode(id, Seq::START, [accepted])?,
             key: key.cloned(),
         };
@@ -168,6 +172,13 @@ impl Journal for SqliteJournal {
 
     async fn unfinished(&self) -> Result<Vec<DeliberationId>, Error> {
         self.readers.unfinished().await
+    }
+}
+
+#[async_trait]
+impl Listing for SqliteJournal {
+    async fn page(&self, query: &Query, limit: usize) -> Result<Page, Error> {
+        self.readers.page(query.clone(), limit).await
     }
 }
 

@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex};
 use conclave_core::entry::Record;
 use conclave_core::ids::{DeliberationId, Seq};
 use conclave_core::journal::{Error, Existing, IdempotencyKey, Totals};
+use conclave_core::listing::{Page, Query};
 use conclave_core::outbox::Owed;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use crate::sqlite::{codec, keys, outbox, schema, storage_error, unavailable};
+use crate::sqlite::{codec, keys, listing, outbox, schema, storage_error, unavailable};
 
 /// Reads that run at once. Each takes a thread and 2 MiB of cache; they are short, and more than the
 /// machine has cores for would only wait for each other.
@@ -64,6 +65,12 @@ impl Readers {
     /// The ids of the deliberations that go on, oldest first.
     pub(super) async fn unfinished(&self) -> Result<Vec<DeliberationId>, Error> {
         self.run(|connection| unfinished(connection).map_err(unavailable))
+            .await
+    }
+
+    /// Some of the deliberations that a query asks for.
+    pub(super) async fn page(&self, query: Query, limit: usize) -> Result<Page, Error> {
+        self.run(move |connection| listing::page(connection, &query, limit).map_err(unavailable))
             .await
     }
 

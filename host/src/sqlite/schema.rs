@@ -5,13 +5,10 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::sqlite::{OpenError, outbox};
+use crate::sqlite::{OpenError, outbox, summary};
 
 /// The latest schema that this build reads and writes; kept in the file's `user_version`.
-const VERSION: i64 = MIGRATIONS.len() as i64;
-
-/// What brings a file from each version to the next, the empty file first.
-const MIGRATIONS: [&[&str]; 2] = [&[TABLES], &[outbox::TABLE]];
+const VERSION: i64 = 2;
 
 /// The tables of version 1.
 ///
@@ -56,6 +53,27 @@ const TABLES: &str = "
         duration_ms_sum INTEGER NOT NULL
     ) STRICT;
     INSERT INTO totals VALUES (0, 0, 0, 0, 0);
+";
+
+/// What version 2 adds.
+///
+/// A row of `summaries` is written with its deliberation and never changes: it holds what lists are
+/// filtered by. The index leads to a tenant's rows in the order of their places, since SQLite ends each
+/// of its entries with the row's place.
+const TABLES_OF_2: &str = "
+    CREATE TABLE summaries (
+        place INTEGER PRIMARY KEY,
+        tenant TEXT NOT NULL,
+        task_id TEXT NOT NULL,
+        role TEXT NOT NULL,
+        strategy TEXT NOT NULL,
+        scorer TEXT NOT NULL,
+        correlation_id TEXT NOT NULL,
+        priority INTEGER NOT NULL,
+        -- a JSON object
+        labels TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX summaries_of_tenant ON summaries (tenant);
 ";
 
 /// How long a connection waits for a lock. None is held for long within a host; a person may have
@@ -135,16 +153,29 @@ fn user_version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-/// Brings the tables from version `found` to this build's, all or nothing.
+/// Brings the tables from the version that was found to this build's, whole or not at all.
 fn migrate(connection: &mut Connection, found: i64) -> rusqlite::Result<()> {
     if found == VERSION {
         return Ok(());
     }
     let transaction = connection.transaction()?;
-    let done = usize::try_from(found).unwrap_or_default();
-    for statements in MIGRATIONS.iter().skip(done).copied().flatten() {
-        transaction.execute_batch(statements)?;
+ 
+    if found < 1 {
+        transaction.execute_batch(TABLES)?;
+    }
+    if found < 2 {
+        transaction.execute_batch(TABLES_OF_2)?;
+        transaction.execute_batch(outbox::TABLE)?;
+        summary::summarise_all(&transaction)?;
     }
     transaction.pragma_update(None, "user_version", VERSION)?;
-    transaction.commit()
+    transaction.commit()?;
+    if found > 0 {
+        tracing::info!(
+            from = found,
+            to = VERSION,
+            "the journal was brought to a newer schema"
+        );
+    }
+    Ok(())
 }

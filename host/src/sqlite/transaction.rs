@@ -6,6 +6,7 @@ use conclave_core::journal::{Error, Existing, IdempotencyKey, Totals};
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
 
 use crate::sqlite::codec::{Batch, End, State};
+use crate::sqlite::summary::Summary;
 use crate::sqlite::{keys, outbox};
 
 /// Something to be written.
@@ -14,7 +15,7 @@ pub(super) enum Write {
     /// A new deliberation.
     Create {
         batch: Batch,
-        accepted_at_ms: u64,
+        summary: Summary,
         key: Option<IdempotencyKey>,
     },
     /// More records.
@@ -96,9 +97,9 @@ impl<'c> Group<'c> {
         match write {
             Write::Create {
                 batch,
-                accepted_at_ms,
+                summary,
                 key,
-            } => self.create(batch, *accepted_at_ms, key.as_ref()),
+            } => self.create(batch, summary, key.as_ref()),
             Write::Append(batch) => self.append(batch),
             Write::Acknowledge(through) => {
                 outbox::acknowledge(self.connection, through)?;
@@ -131,7 +132,7 @@ impl<'c> Group<'c> {
     fn create(
         &mut self,
         batch: &Batch,
-        accepted_at_ms: u64,
+        summary: &Summary,
         key: Option<&IdempotencyKey>,
     ) -> Result<Done, Failure> {
         if let Some(key) = key
@@ -143,7 +144,7 @@ impl<'c> Group<'c> {
         let row = params![
             batch.id.as_str(),
             sql(batch.last),
-            accepted_at_ms.cast_signed()
+            summary.accepted_at_ms.cast_signed()
         ];
         let place = statement.query_row(row, |row| row.get(0)).optional()?;
         let Some(place) = place else {
@@ -152,6 +153,7 @@ impl<'c> Group<'c> {
         if let Some(key) = key {
             keys::remember(self.connection, key, place)?;
         }
+        summary.insert(self.connection, place)?;
         self.insert(place, batch)?;
         self.count = true;
         self.added.accepted += 1;

@@ -9,6 +9,7 @@ use crate::endpoint::Endpoint;
 use crate::entry::digest_of;
 use crate::ids::{Digest, ModelName};
 use crate::plugin::PluginChoice;
+use crate::priority::Priority;
 
 use super::check::{Check, bounds};
 use super::{DeliberationRequest, Error, Policy, Task};
@@ -57,6 +58,10 @@ pub struct Draft {
     pub scorer_params: String,
     /// The client's own labels.
     pub labels: BTreeMap<String, String>,
+    /// 0 (last) to 9 (first); `None` means the middle. A draft without it has the fingerprint that it
+    /// had before there were priorities.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u32>,
     /// What the client calls the cause of its request.
     #[serde(skip)]
     pub correlation_id: Option<String>,
@@ -108,6 +113,19 @@ impl Draft {
                 ),
             );
         }
+        let priority = self
+            .priority
+            .map_or(Some(Priority::default()), Priority::new);
+        if priority.is_none() {
+            let asked = self.priority.unwrap_or_default();
+            check.violate(
+                "priority",
+                format!(
+                    "is {asked}, it must be 0 (last) to {} (first)",
+                    Priority::MAX
+                ),
+            );
+        }
         let model = match policy.model_default.clone() {
             _ if !self.model.is_empty() => Some(ModelName::new(self.model.clone())),
             default => default,
@@ -155,6 +173,7 @@ impl Draft {
             scorer_params,
             labels: self.labels,
             correlation_id: self.correlation_id,
+            priority: priority.unwrap_or_default(),
         })
     }
 }
@@ -228,6 +247,17 @@ mod tests {
     }
 
     #[test]
+    fn a_draft_without_a_priority_has_the_fingerprint_of_older_builds() {
+        let json = serde_json::to_string(&draft()).unwrap();
+        assert!(!json.contains("priority"), "{json}");
+        let mut first = draft();
+        first.priority = Some(9);
+        assert_ne!(first.fingerprint(), draft().fingerprint());
+        assert_eq!(first.parse(&policy()).unwrap().priority.get(), 9);
+        assert_eq!(draft().parse(&policy()).unwrap().priority.get(), 4);
+    }
+
+    #[test]
     fn each_invalid_field_is_named() {
         assert_eq!(violated(|d| d.task_id.clear()), ["task.id"]);
         assert_eq!(
@@ -257,6 +287,7 @@ mod tests {
             ["timeout"]
         );
         assert_eq!(violated(|d| d.retries_max = Some(11)), ["max_retries"]);
+        assert_eq!(violated(|d| d.priority = Some(10)), ["priority"]);
         assert_eq!(
             violated(|d| d.strategy_params = "[]".into()),
             ["strategy_params"]

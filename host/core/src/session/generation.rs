@@ -11,6 +11,7 @@ use crate::generation::{Failure, Generation, GenerationRequest};
 use crate::ids::{JobId, ModelName};
 use crate::inference::{self, AttemptId, Progress};
 use crate::live::lock;
+use crate::slots::Rank;
 
 use super::jobs::Run;
 use super::log::Unwritable;
@@ -64,6 +65,8 @@ pub(super) struct Order {
 /// Where the attempts at one generation stand.
 struct Attempts {
     request: inference::Request,
+    /// Before which others that wait for a slot it is sent.
+    rank: Rank,
     retries: u32,
     deadline: Instant,
     /// Counts the tokens of all attempts.
@@ -121,6 +124,10 @@ impl Session {
                 sampling: order.request.sampling,
                 timeout: Duration::ZERO,
             },
+            rank: Rank {
+                deliberation: self.accepted.request.priority,
+                own: order.request.priority,
+            },
             retries: order.retries,
             deadline,
         }
@@ -162,7 +169,7 @@ impl Session {
             // Output commit: the request leaves the host.
             self.log.durable().await?;
             let wasted_tokens = progress.tokens();
-            let in_flight = self.ports.in_flight.acquire().await;
+            let in_flight = self.ports.in_flight.acquire(attempts.rank).await;
             attempts.request.timeout = attempts.deadline.saturating_duration_since(Instant::now());
             self.handle.note_sending();
             let inference = &self.ports.inference;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::Semaphore;
 
+use crate::account::ReadAccount;
 use crate::clock::Clock;
 use crate::endpoint::Endpoint;
 use crate::entry::Record;
@@ -14,15 +14,21 @@ use crate::follow::FollowDeliberation;
 use crate::generation::{GenerationRequest, Message, MessageRole, Sampling};
 use crate::ids::{AgentId, DeliberationId, Digest};
 use crate::inference::Inference;
+use crate::inspect::InspectPlugins;
 use crate::limits::Limits;
+use crate::listing::ListDeliberations;
 use crate::live::Live;
 use crate::observer::Observers;
 use crate::params::ParamsSchema;
-use crate::plugin::{self, Descriptor, Kind, Plugin, PluginChoice, PluginRef, Plugins, near_names};
+use crate::plugin::{
+    self, Catalogue, Descriptor, Kind, Listed, Plugin, PluginChoice, PluginRef, Plugins, Source,
+    near_names,
+};
 use crate::request::{AgentDraft, Draft, Policy};
 use crate::run::RunDeliberation;
 use crate::runtime::Runtime;
 use crate::session::{Ports, Retry};
+use crate::slots::Slots;
 use crate::submit::{Submission, SubmitDeliberation, Terms};
 use crate::tasks::Tasks;
 use crate::testkit::journal::MemoryJournal;
@@ -39,6 +45,12 @@ pub struct Host {
     pub run: Arc<RunDeliberation>,
     /// Reads.
     pub follow: FollowDeliberation,
+    /// Lists.
+    pub list: ListDeliberations,
+    /// Reads what the journal holds of each generation.
+    pub accounts: ReadAccount,
+    /// Shows its plugins.
+    pub plugins: InspectPlugins,
     /// Its tasks.
     pub tasks: Tasks,
 }
@@ -94,14 +106,22 @@ impl Host {
             tasks: tasks.clone(),
             observers,
             retry: Retry::default(),
-            in_flight: Arc::new(Semaphore::new(1024)),
+            in_flight: Slots::new(1024),
         };
         let live = Live::default();
         let run = RunDeliberation::new(ports, live.clone(), 1024);
         let plugins = Arc::new(FixedPlugins::default());
         Self {
             journal: journal.clone(),
+            plugins: InspectPlugins::new(
+                plugins.clone(),
+                plugins.clone(),
+                terms.policy.strategy_default.clone(),
+                terms.policy.scorer_default.clone(),
+            ),
             submit: SubmitDeliberation::new(port.clone(), plugins, Arc::clone(&run), clock, terms),
+            list: ListDeliberations::new(port.clone(), port.clone()),
+            accounts: ReadAccount::new(port.clone()),
             follow: FollowDeliberation::new(port.clone(), port, live),
             run,
             tasks,
@@ -220,6 +240,19 @@ fn scripted(kind: Kind) -> Plugin {
             params_schema: schema.to_owned(),
         },
         params: ParamsSchema::parse(schema).expect("the schema is sound"),
+    }
+}
+
+#[async_trait]
+impl Catalogue for FixedPlugins {
+    async fn listed(&self) -> Vec<Listed> {
+        let listed = |plugin: &Arc<Plugin>| Listed {
+            plugin: Arc::clone(plugin),
+            contract: "0.1".to_owned(),
+            source: Source::BuiltIn,
+            bytes: 7,
+        };
+        self.known.values().flatten().map(listed).collect()
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod contract;
 mod ledger;
+mod listing;
 mod memory;
 mod samples;
 
@@ -14,5 +15,6 @@ pub use contract::{
     the_unfinished_are_listed_oldest_first,
 };
 pub use ledger::ledger_contract;
+pub use listing::listing_contract;
 pub use memory::{Fault, MemoryJournal};
 pub use samples::{accepted, every_entry, finished, records};

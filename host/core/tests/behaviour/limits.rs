@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use conclave_core::entry::Entry;
 use conclave_core::generation::{GenerationRequest, Sampling};
+use conclave_core::journal::Journal as _;
 use conclave_core::limits::Limits;
 use conclave_core::outcome::{CauseKind, Proposal};
 use conclave_core::run::RunDeliberation;
 use conclave_core::runtime::{Error, PluginTask};
 use conclave_core::session::Guest;
+use conclave_core::slots::Slots;
 use conclave_core::testkit::host::prompt;
 use conclave_core::testkit::inference::{CallState, Script, ScriptedInference};
 use conclave_core::testkit::journal::MemoryJournal;
 use conclave_core::testkit::runtime::ScriptedRuntime;
-use tokio::sync::Semaphore;
 
 use crate::support::{
     Notes, SECOND, answer, ask, cause, cut, host, host_on, id_of, limited, ports, run,
@@ -308,7 +309,7 @@ async fn generations_in_flight_are_limited_over_all_deliberations() {
         Script::answer("seven").after(10 * SECOND)
     }));
     let mut ports = ports(&journal, &slow, ScriptedRuntime::new(two));
-    ports.in_flight = Arc::new(Semaphore::new(1));
+    ports.in_flight = Slots::new(1);
     let run = RunDeliberation::new(ports, Default::default(), 8);
     run.resume(run.unfinished().await.expect("readable")).await;
     let handle = run.live().all().pop().expect("it runs").1;
@@ -317,4 +318,65 @@ async fn generations_in_flight_are_limited_over_all_deliberations() {
     handle.ended().await;
     assert_eq!(slow.attempts(CallState::Finished).len(), 2);
     assert_eq!(id_of(&journal.records(&id)), id);
+}
+
+/// Asks for three generations at once, each with a wish of its own.
+async fn three(_: PluginTask, guest: Guest) -> Result<Proposal, Error> {
+    let mut jobs = Vec::new();
+    for (agent, own) in [("a", Some(200)), ("b", None), ("c", Some(0))] {
+        let mut request = prompt(agent, "?");
+        request.priority = own;
+        jobs.push(
+            guest
+                .submit(request)?
+                .map_err(|failure| Error::Refused(failure.to_string()))?,
+        );
+    }
+    for job in jobs {
+        let _ = guest.wait(job).await?;
+    }
+    Ok(answer("done"))
+}
+
+/// The order in which generations are sent when one may be in flight.
+#[tokio::test(start_paused = true)]
+async fn generations_wait_in_the_order_of_their_priorities() {
+    let accepted = host(&answering(), ScriptedRuntime::new(three)).await;
+    let slow = Arc::new(ScriptedInference::new(|_, _| {
+        Script::answer("seven").after(SECOND)
+    }));
+    let journal = MemoryJournal::new();
+    for priority in [0, 9, 4] {
+        let id = accepted
+            .accept(|draft| draft.priority = Some(priority))
+            .await;
+        let created = journal.create(&id, &accepted.records(&id)[0], None).await;
+        created.expect("the journal takes it");
+    }
+    let mut ports = ports(&journal, &slow, ScriptedRuntime::new(three));
+    ports.in_flight = Slots::new(1);
+    let slots = Arc::clone(&ports.in_flight);
+    // Nothing is sent before all have asked.
+    let held = slots.acquire(Default::default()).await;
+    let run = RunDeliberation::new(ports, Default::default(), 8);
+    run.resume(run.unfinished().await.expect("readable")).await;
+    tokio::time::sleep(SECOND / 2).await;
+    assert_eq!(slots.waiting(), 9);
+    drop(held);
+    let all = run.live().all();
+    for (_, handle) in &all {
+        handle.ended().await;
+    }
+    let order: Vec<_> = slow
+        .calls()
+        .iter()
+        .map(|call| {
+            let at = all
+                .iter()
+                .position(|(id, _)| *id == call.request.id.deliberation);
+            (at, call.request.id.job.0)
+        })
+        .collect();
+    let rank = |at: usize| [3, 2, 1].map(|job| (Some(at), job));
+    assert_eq!(order, [rank(1), rank(2), rank(0)].concat());
 }

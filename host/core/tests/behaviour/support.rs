@@ -15,13 +15,13 @@ use conclave_core::limits::Limits;
 use conclave_core::outcome::{Candidate, Cause, Proposal, Spent, Verdict};
 use conclave_core::runtime::{Error, PluginTask};
 use conclave_core::session::{Guest, Ports, Retry, Stopped};
+use conclave_core::slots::Slots;
 use conclave_core::tasks::Tasks;
 use conclave_core::testkit::host::{Host, prompt, terms};
 use conclave_core::testkit::inference::ScriptedInference;
 use conclave_core::testkit::journal::MemoryJournal;
 use conclave_core::testkit::runtime::{ScriptedRuntime, proposal, score};
 use conclave_core::view::{State, View};
-use tokio::sync::Semaphore;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
@@ -79,7 +79,7 @@ pub(crate) fn ports(
         tasks: Tasks::default(),
         observers: conclave_core::observer::Observers::default(),
         retry: Retry::default(),
-        in_flight: Arc::new(Semaphore::new(1024)),
+        in_flight: Slots::new(1024),
     }
 }
 

@@ -43,6 +43,7 @@ pub(super) fn deliberation(view: &View) -> pb::Deliberation {
         outcome: end.outcome,
         failure: end.failure,
         cancel_reason: end.cancel_reason,
+        priority: Some(request.priority.get().into()),
     }
 }
 
@@ -94,6 +95,23 @@ fn task(task: &Task) -> pb::Task {
         agents: task.agents.iter().map(agent).collect(),
         model: task.model.to_string(),
         metadata: task.metadata.clone().into_iter().collect(),
+        title: title(&task.description),
+    }
+}
+
+/// Characters of a title.
+const TITLE_CHARS_MAX: usize = 120;
+
+/// The first line that is not empty, or as much of it as fits with an ellipsis.
+fn title(description: &str) -> String {
+    let mut lines = description.lines().map(str::trim);
+    let line = lines.find(|line| !line.is_empty()).unwrap_or_default();
+    match line.char_indices().nth(TITLE_CHARS_MAX) {
+        None => line.to_owned(),
+        Some(_) => {
+            let kept = line.chars().take(TITLE_CHARS_MAX - 1);
+            kept.chain(['…']).collect()
+        }
     }
 }
 
@@ -169,6 +187,36 @@ fn failure(cause: &Cause) -> pb::Failure {
     }
 }
 
+/// Takes out what [`pb::DeliberationView::Basic`] leaves out.
+pub(super) fn shorten(deliberation: &mut pb::Deliberation) {
+    if let Some(task) = &mut deliberation.task {
+        task.description.clear();
+        task.metadata.clear();
+        for agent in &mut task.agents {
+            agent.prompt_template.clear();
+        }
+    }
+    for plugin in [&mut deliberation.strategy, &mut deliberation.scorer] {
+        if let Some(plugin) = plugin {
+            plugin.params_json.clear();
+        }
+    }
+    if let Some(outcome) = &mut deliberation.outcome {
+        outcome.ranked.truncate(1);
+        outcome.metadata.clear();
+        outcome.reasoning.clear();
+        for winner in &mut outcome.ranked {
+            if let Some(candidate) = &mut winner.candidate {
+                candidate.content.clear();
+                candidate.reasoning.clear();
+            }
+            if let Some(score) = &mut winner.score {
+                score.rationale.clear();
+            }
+        }
+    }
+}
+
 /// Why a generation, or a grading, gave nothing.
 pub(super) fn generation_failure(failure: &Failure) -> pb::GenerationFailure {
     pb::GenerationFailure {
@@ -227,6 +275,15 @@ mod tests {
             (None, None, None)
         );
         assert_eq!(shown.sequence, 1);
+    }
+
+    #[test]
+    fn a_title_is_the_first_line_that_is_not_empty() {
+        assert_eq!(title("\n  Is 7 prime? \nExplain."), "Is 7 prime?");
+        assert_eq!(title(" \n"), "");
+        assert_eq!(title(&"é".repeat(120)), "é".repeat(120));
+        let long = title(&"é".repeat(121));
+        assert!(long.ends_with('…') && long.chars().count() == 120, "{long}");
     }
 
     #[test]

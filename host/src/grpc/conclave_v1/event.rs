@@ -160,7 +160,7 @@ impl Narrator {
     }
 }
 
-fn generation(generation: &Generation) -> pb::Generation {
+pub(super) fn generation(generation: &Generation) -> pb::Generation {
     use pb::generation::FinishReason as Wire;
     let finish_reason = match generation.finish {
         FinishReason::Stop => Wire::Stop,

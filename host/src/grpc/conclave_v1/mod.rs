@@ -2,6 +2,10 @@
 
 mod deliberation;
 mod event;
+mod list;
+mod pages;
+mod plugins;
+mod records;
 mod request;
 mod watch;
 
@@ -49,6 +53,13 @@ impl Deliberations for ConclaveV1 {
         request: Request<pb::GetDeliberationRequest>,
     ) -> Result<Response<pb::Deliberation>, Status> {
         answered(self.get(request.into_inner()).await)
+    }
+
+    async fn list_deliberations(
+        &self,
+        request: Request<pb::ListDeliberationsRequest>,
+    ) -> Result<Response<pb::ListDeliberationsResponse>, Status> {
+        answered(self.list(request).await)
     }
 
     async fn watch_deliberation(

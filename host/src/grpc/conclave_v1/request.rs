@@ -21,20 +21,48 @@ const REASON_CHARS_MAX: usize = 1024;
 
 /// Takes the name of a deliberation.
 pub(super) fn id(name: &str) -> Result<DeliberationId, Refusal> {
-    let id = name.strip_prefix(COLLECTION);
-    let sound = |id: &&str| {
-        let graphic = id
-            .chars()
-            .all(|c| !c.is_control() && !c.is_whitespace() && c != '/');
-        graphic && (1..=ID_CHARS_MAX).contains(&id.chars().count())
+    id_in("name", name)
+}
+
+/// Takes the name of a deliberation in this field.
+pub(super) fn id_in(field: &str, name: &str) -> Result<DeliberationId, Refusal> {
+    parsed(name).ok_or_else(|| wrong_name(field, name, ""))
+}
+
+/// Takes the name of a generation: its deliberation, and its number.
+pub(super) fn generation(name: &str) -> Result<(DeliberationId, u32), Refusal> {
+    let parts = name.rsplit_once("/generations/").and_then(|(parent, job)| {
+        // As numbers are written in names, and not `+1` or `01`.
+        let number: u32 = job.parse().ok()?;
+        (number.to_string() == job).then_some((parsed(parent)?, number))
+    });
+    parts.ok_or_else(|| wrong_name("name", name, ", `/generations/` and a number"))
+}
+
+/// Takes the name of a deliberation's usage.
+pub(super) fn usage(name: &str) -> Result<DeliberationId, Refusal> {
+    let parent = name.strip_suffix("/usage").and_then(parsed);
+    parent.ok_or_else(|| wrong_name("name", name, " and `/usage`"))
+}
+
+fn parsed(name: &str) -> Option<DeliberationId> {
+    let id = name.strip_prefix(COLLECTION)?;
+    let graphic = id
+        .chars()
+        .all(|c| !c.is_control() && !c.is_whitespace() && c != '/');
+    let sound = graphic && (1..=ID_CHARS_MAX).contains(&id.chars().count());
+    sound.then(|| DeliberationId::new(id))
+}
+
+/// `rest` is what must stand behind the id.
+fn wrong_name(field: &str, name: &str, rest: &str) -> Refusal {
+    let and = if rest.is_empty() {
+        " and an id"
+    } else {
+        ", an id"
     };
-    match id.filter(sound) {
-        Some(id) => Ok(DeliberationId::new(id)),
-        None => {
-            let message = format!("name is {name:?}, it must be `{COLLECTION}` and an id");
-            Err(Refusal::field("name", message))
-        }
-    }
+    let message = format!("{field} is {name:?}, it must be `{COLLECTION}`{and}{rest}");
+    Refusal::field(field, message)
 }
 
 /// Takes the reason of a cancel.
@@ -75,6 +103,7 @@ pub(super) fn draft(
         scorer: choice("deliberation.scorer", &scorer)?,
         scorer_params: scorer.params_json,
         labels: sorted(asked.labels),
+        priority: asked.priority.map(priority).transpose()?,
         correlation_id: own.or(correlation_id),
     })
 }
@@ -83,6 +112,13 @@ fn retries(number: i32) -> Result<u32, Refusal> {
     u32::try_from(number).map_err(|_| {
         let message = format!("max_retries is {number}, it must not be negative");
         Refusal::field("deliberation.max_retries", message)
+    })
+}
+
+fn priority(number: i32) -> Result<u32, Refusal> {
+    u32::try_from(number).map_err(|_| {
+        let message = format!("priority is {number}, it must be 0 (last) to 9 (first)");
+        Refusal::field("deliberation.priority", message)
     })
 }
 
@@ -145,6 +181,29 @@ mod tests {
             assert!(message(id(wrong)).starts_with("name | name is "), "{wrong}");
         }
         assert!(id(&format!("deliberations/{}", "x".repeat(257))).is_err());
+    }
+
+    #[test]
+    fn the_name_of_a_child_is_its_parents_and_its_own() {
+        let (id, job) = generation("deliberations/d-1/generations/12").unwrap();
+        assert_eq!((id.as_str(), job), ("d-1", 12));
+        assert_eq!(usage("deliberations/d-1/usage").unwrap().as_str(), "d-1");
+        for wrong in [
+            "",
+            "deliberations/d-1",
+            "deliberations/d-1/generations/",
+            "deliberations/d-1/generations/01",
+            "deliberations/d-1/generations/-1",
+            "deliberations/d-1/scores/1",
+            "generations/1",
+            "deliberations/a/b/generations/1",
+        ] {
+            assert!(
+                message(generation(wrong)).starts_with("name | name is "),
+                "{wrong}"
+            );
+            assert!(usage(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -83,6 +83,7 @@ pub(super) fn draft(
         scorer,
         scorer_params: String::new(),
         labels: BTreeMap::new(),
+        priority: priority(&metadata)?,
         correlation_id: given("correlation_id").or(headers.correlation_id),
         metadata,
     })
@@ -163,6 +164,18 @@ fn chosen(metadata: &BTreeMap<String, String>, key: &str) -> Result<Option<Plugi
     text.filter(|text| !text.is_empty())
         .map(|text| plugin_choice(&format!("constraints.metadata[{key}]"), text))
         .transpose()
+}
+
+/// A number in the metadata; the core checks that it is on the scale.
+fn priority(metadata: &BTreeMap<String, String>) -> Result<Option<u32>, Refusal> {
+    let text = metadata.get("priority").map(|text| text.trim());
+    let number = text.filter(|text| !text.is_empty()).map(|text| {
+        text.parse().map_err(|_| {
+            let message = format!("priority is `{text}`, it must be 0 (last) to 9 (first)");
+            Refusal::field("constraints.metadata[priority]", message)
+        })
+    });
+    number.transpose()
 }
 
 fn agent(agent: Agent) -> AgentDraft {
@@ -321,6 +334,24 @@ mod tests {
         assert_eq!(draft.retries_max, Some(2));
         assert_eq!(draft.metadata["story_id"], "s-1");
         assert_eq!(draft.metadata["plan_id"], "p-1");
+    }
+
+    #[test]
+    fn metadata_may_hold_a_priority() {
+        let asked = |text: &str| {
+            let mut request = request();
+            let metadata = &mut of(&mut request).metadata;
+            metadata.insert("priority".to_owned(), text.to_owned());
+            draft(request, Headers::default(), ModelRule::Required)
+        };
+        assert_eq!(asked(" 7 ").unwrap().priority, Some(7));
+        assert_eq!(asked("").unwrap().priority, None);
+        for wrong in ["high", "-1", "7.5"] {
+            assert!(
+                matches!(asked(wrong), Err(Refusal::Field { field, .. }) if field == "constraints.metadata[priority]"),
+                "{wrong}"
+            );
+        }
     }
 
     #[test]

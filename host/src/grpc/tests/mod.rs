@@ -68,6 +68,9 @@ impl Served {
         let host = Host {
             submit: Arc::new(fakes.submit),
             follow: fakes.follow,
+            list: fakes.list,
+            accounts: fakes.accounts,
+            plugins: fakes.plugins,
             clock: Clock::system(),
             health: Arc::new(|| Box::pin(async { Health::Healthy })),
         };

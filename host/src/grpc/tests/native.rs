@@ -8,8 +8,9 @@ use super::{Served, told};
 use crate::grpc::pb::conclave::v1::deliberation::State;
 use crate::grpc::pb::conclave::v1::deliberations_client::DeliberationsClient;
 use crate::grpc::pb::conclave::v1::{
-    Agent, CreateDeliberationRequest, Deliberation, GetDeliberationRequest, PluginSelection, Task,
-    WaitDeliberationRequest, WatchDeliberationRequest,
+    Agent, CreateDeliberationRequest, Deliberation, GetDeliberationRequest,
+    ListDeliberationsRequest, PluginSelection, Task, WaitDeliberationRequest,
+    WatchDeliberationRequest,
 };
 
 pub(super) fn client(served: &Served) -> DeliberationsClient<Channel> {
@@ -265,5 +266,52 @@ fn named(name: &str, params_json: &str) -> PluginSelection {
         name: name.to_owned(),
         params_json: params_json.to_owned(),
         ..PluginSelection::default()
+    }
+}
+
+#[tokio::test]
+async fn priority_and_labels_come_back_everywhere() {
+    let served = Served::answering("yes").await;
+    let mut client = client(&served);
+    let mut request = create();
+    let asked = request.deliberation.get_or_insert_default();
+    asked.priority = Some(0);
+    asked.labels.insert("team".to_owned(), "blue".to_owned());
+    let labels = asked.labels.clone();
+    let told = |one: &Deliberation| (one.priority, one.labels.clone());
+    let expected = (Some(0), labels);
+    let created = client
+        .create_deliberation(request)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(told(&created), expected);
+    let name = created.name.clone();
+    let done = client
+        .wait_deliberation(wait(&name))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(told(&done), expected);
+    let request = GetDeliberationRequest { name };
+    let got = client.get_deliberation(request).await.unwrap().into_inner();
+    assert_eq!(told(&got), expected);
+    let request = ListDeliberationsRequest {
+        filter: "labels.team = blue AND priority = 0".to_owned(),
+        ..ListDeliberationsRequest::default()
+    };
+    let listed = client
+        .list_deliberations(request)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(told(&listed.deliberations[0]), expected);
+    for wrong in [10, -1] {
+        let mut request = create();
+        request.deliberation.get_or_insert_default().priority = Some(wrong);
+        let status = client.create_deliberation(request).await.unwrap_err();
+        let details = status.get_error_details();
+        let field = &details.bad_request().unwrap().field_violations[0].field;
+        assert_eq!(field, "deliberation.priority");
     }
 }

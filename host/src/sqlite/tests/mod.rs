@@ -3,6 +3,7 @@
 mod durability;
 mod failures;
 mod outbox;
+mod migration;
 
 use std::cell::Cell;
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use conclave_core::entry::{Entry, Record};
 use conclave_core::ids::{Actor, DeliberationId, Seq};
 use conclave_core::journal::{Creation, Existing, IdempotencyKey, Journal as _, Statistics as _};
 use conclave_core::outcome::Verdict;
-use conclave_core::testkit::journal::{accepted, contract, finished, records};
+use conclave_core::testkit::journal::{accepted, contract, finished, listing_contract, records};
 use tempfile::TempDir;
 
 use super::*;
@@ -57,7 +58,8 @@ async fn it_meets_the_contract() {
         let path = directory.path().join(format!("{}.db", number.get()));
         Arc::new(SqliteJournal::open(path).unwrap())
     };
-    contract(open).await;
+    contract(&open).await;
+    listing_contract(&open).await;
 }
 
 #[tokio::test]

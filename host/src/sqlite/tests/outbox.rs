@@ -85,7 +85,7 @@ async fn a_file_of_version_1_is_brought_to_this_version_with_what_it_holds() {
     journal.create(&id, &accepted(&id), None).await.unwrap();
     drop(journal);
     let old = rusqlite::Connection::open(&path).unwrap();
-    old.execute_batch("DROP TABLE outbox; PRAGMA user_version = 1")
+    old.execute_batch("DROP TABLE outbox; DROP TABLE summaries; PRAGMA user_version = 1")
         .unwrap();
     drop(old);
 

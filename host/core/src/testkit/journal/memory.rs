@@ -7,8 +7,10 @@ use async_trait::async_trait;
 
 use crate::entry::{Entry, Record};
 use crate::events::Telling;
+use crate::filter::{Facts, StateKind};
 use crate::ids::{DeliberationId, Seq};
 use crate::journal::{Creation, Error, Existing, IdempotencyKey, Journal, Statistics, Totals};
+use crate::listing::{Listed, Listing, Page, Place, Query};
 use crate::outbox::{Ledger, Owed};
 use crate::outcome::Verdict;
 
@@ -268,6 +270,43 @@ impl State {
     }
 }
 
+impl State {
+    fn page(&self, query: &Query, limit: usize) -> Page {
+        let before = query.before.map_or(u64::MAX, |place| place.0);
+        let places = self.oldest_first.iter().enumerate().rev();
+        let mut found = places
+            .map(|(at, id)| (id, at as u64 + 1))
+            .filter(|(_, place)| *place < before)
+            .filter_map(|(id, place)| self.deliberations[id].listed(Place(place)))
+            .filter(|listed| listed.accepted.tenant == query.tenant)
+            .filter(|listed| query.filter.matches(&facts_of(listed)));
+        let listed: Vec<_> = found.by_ref().take(limit).collect();
+        let more = found.next().is_some();
+        let last = listed.last().map(|listed| listed.place);
+        Page {
+            next: last.filter(|_| more),
+            listed,
+        }
+    }
+}
+
+/// What a filter looks at.
+fn facts_of(listed: &Listed) -> Facts<'_> {
+    let end = listed.end.as_deref();
+    Facts {
+        accepted: &listed.accepted,
+        state: match end.map(|end| &end.entry) {
+            Some(Entry::Finished { verdict, .. }) => match verdict {
+                Verdict::Completed(_) => StateKind::Completed,
+                Verdict::Failed(_) => StateKind::Failed,
+                Verdict::Cancelled(_) => StateKind::Cancelled,
+            },
+            _ => StateKind::Running,
+        },
+        end_at_ms: end.map(|end| end.at_ms),
+    }
+}
+
 impl Deliberation {
     fn note_told(&mut self, telling: Telling, record: &Record) {
         // Of attempts only the first is told, and a row that is there has seen one.
@@ -286,6 +325,21 @@ impl Deliberation {
             let done = self.finished && acknowledged >= due;
             self.outbox = (!done).then_some((acknowledged, due));
         }
+    }
+
+    fn listed(&self, place: Place) -> Option<Listed> {
+        let Entry::Accepted(accepted) = &self.records.first()?.entry else {
+            return None;
+        };
+        let end = self
+            .finished
+            .then(|| self.records.last().cloned())
+            .flatten();
+        Some(Listed {
+            place,
+            accepted: accepted.clone(),
+            end: end.map(Box::new),
+        })
     }
 
     fn last(&self) -> Seq {
@@ -369,6 +423,13 @@ impl Journal for MemoryJournal {
 }
 
 #[async_trait]
+impl Listing for MemoryJournal {
+    async fn page(&self, query: &Query, limit: usize) -> Result<Page, Error> {
+        self.call(|state| Ok(state.page(query, limit))).await
+    }
+}
+
+#[async_trait]
 impl Statistics for MemoryJournal {
     async fn totals(&self) -> Result<Totals, Error> {
         self.call(|state| Ok(state.totals)).await
@@ -404,11 +465,14 @@ mod tests {
     use futures::FutureExt as _;
 
     use super::*;
-    use crate::testkit::journal::{accepted, contract, ledger_contract, records};
+    use crate::testkit::journal::{
+        accepted, contract, ledger_contract, listing_contract, records,
+    };
 
     #[tokio::test]
     async fn it_meets_the_contract() {
         contract(async || Arc::new(MemoryJournal::new())).await;
+        listing_contract(async || Arc::new(MemoryJournal::new())).await;
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ use crate::outcome::{
     Candidate, Cause, CauseKind, Completeness, Outcome, Proposal, Ranked, Score, Spent, Verdict,
 };
 use crate::plugin::{PluginChoice, PluginRef};
+use crate::priority::Priority;
 use crate::request::{Agent, DeliberationRequest, Task};
 
 /// The first record of a deliberation.
@@ -297,5 +298,6 @@ fn request() -> DeliberationRequest {
         scorer_params: serde_json::json!({}),
         labels: BTreeMap::from([("team".to_owned(), String::new())]),
         correlation_id: None,
+        priority: Priority::default(),
     }
 }
