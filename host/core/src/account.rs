@@ -296,6 +296,7 @@ mod tests {
             job: JobId(job),
             attempt,
             after,
+            temperature: None,
         }
     }
 

@@ -52,6 +52,7 @@ impl Default for Config {
             limits: Limits::default(),
             plugins: Plugins::default(),
             prompt: Prompt::default(),
+            events: Events::default(),
             log: Log::default(),
             compat: Compat::default(),
             routing: routing::built_in(),

@@ -159,7 +159,7 @@ fn migrate(connection: &mut Connection, found: i64) -> rusqlite::Result<()> {
         return Ok(());
     }
     let transaction = connection.transaction()?;
- 
+
     if found < 1 {
         transaction.execute_batch(TABLES)?;
     }

@@ -2,8 +2,8 @@
 
 mod durability;
 mod failures;
-mod outbox;
 mod migration;
+mod outbox;
 
 use std::cell::Cell;
 use std::path::PathBuf;

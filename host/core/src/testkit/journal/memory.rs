@@ -465,9 +465,7 @@ mod tests {
     use futures::FutureExt as _;
 
     use super::*;
-    use crate::testkit::journal::{
-        accepted, contract, ledger_contract, listing_contract, records,
-    };
+    use crate::testkit::journal::{accepted, contract, ledger_contract, listing_contract, records};
 
     #[tokio::test]
     async fn it_meets_the_contract() {
