@@ -1,16 +1,24 @@
-//! The health pages: `/healthz` while the process lives, `/readyz` while it takes work.
+//! The health pages: `/healthz` while the process lives, `/readyz` while it takes work. They are open to
+//! everybody; every other page is for callers that are let in.
 
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::StatusCode;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use futures::future::BoxFuture;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
+
+use crate::access::audit::Record;
+use crate::access::denied::Kind;
+use crate::access::{Access, Denied, policy};
+use crate::tls::{Incoming, Peer};
 
 /// Where the host stands between its start and its stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,14 +105,21 @@ impl fmt::Debug for Readiness {
 /// # Errors
 /// When the listener fails.
 pub async fn serve(
-    listener: TcpListener,
+    incoming: Incoming,
+    access: Arc<Access>,
     readiness: Readiness,
     more: Router,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(readiness).merge(more))
-        .with_graceful_shutdown(stop)
-        .await
+    let router = router(readiness)
+        .merge(more)
+        .layer(from_fn_with_state(access, admit));
+    axum::serve(
+        incoming,
+        router.into_make_service_with_connect_info::<Peer>(),
+    )
+    .with_graceful_shutdown(stop)
+    .await
 }
 
 fn router(readiness: Readiness) -> Router {
@@ -118,6 +133,54 @@ fn router(readiness: Readiness) -> Router {
             )
         })
         .with_state(readiness)
+}
+
+/// Lets a request through to its page, or says why not.
+async fn admit(
+    State(access): State<Arc<Access>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let rule = policy::of_page(request.uri().path(), access.metrics_open());
+    match access.admit(&rule, request.headers(), Some(&peer)).await {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(denied) => {
+            let response = refused(&denied);
+            if let Some(audit) = access.audit() {
+                let mut record = Record {
+                    peer: Some(peer.addr.to_string()),
+                    // Without the query, which may hold anything.
+                    method: format!("{} {}", request.method(), request.uri().path()),
+                    outcome: response.status().as_u16().to_string(),
+                    reason: Some(denied.reason()),
+                    ..Record::default()
+                };
+                if let Some(caller) = denied.caller() {
+                    record = record.by(caller);
+                }
+                audit.place().await.note(&record);
+            }
+            response
+        }
+    }
+}
+
+fn refused(denied: &Denied) -> Response {
+    let status = match denied.kind() {
+        Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Kind::Forbidden => StatusCode::FORBIDDEN,
+        Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let mut response = (status, format!("{denied} ({})\n", denied.reason())).into_response();
+    if let Some(challenge) = denied.challenge() {
+        let challenge = HeaderValue::from_static(challenge);
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    response
 }
 
 async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, String) {

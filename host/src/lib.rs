@@ -13,4 +13,6 @@ pub mod plugin_store;
 pub mod serve;
 pub mod sqlite;
 pub mod telemetry;
+pub mod tls;
 pub mod wasm;
+mod watched;

@@ -27,6 +27,7 @@ use conclave_core::tasks::Tasks;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::Access;
 use crate::config::{Config, Loaded, Server};
 use crate::grpc::Health;
 use crate::http::{Phase, Readiness};
@@ -34,6 +35,7 @@ use crate::nats::Nats;
 use crate::openai::OpenAi;
 use crate::plugin_store::PluginStore;
 use crate::sqlite::SqliteJournal;
+use crate::tls::{Incoming, Protocol, Tls};
 use crate::wasm::{Engine, WasmRuntime};
 use crate::{grpc, http, telemetry};
 
@@ -46,6 +48,12 @@ pub use signals::{Signal, Signals};
 /// With the grace period of 20 s by default, and the second that `main` leaves to threads, this stays
 /// below the 30 s after which Kubernetes kills.
 const DRAIN: Duration = Duration::from_secs(8);
+
+/// Probes, scrapers and watchers of pages; each has a connection of its own.
+const HTTP_CONNECTIONS_MAX: usize = 1_024;
+
+/// How long the last records may take to the audit log's file.
+const AUDIT_FLUSH: Duration = Duration::from_millis(500);
 
 /// The sockets, bound before anything else: an address in use is told at once.
 #[derive(Debug)]
@@ -133,13 +141,15 @@ pub struct Host {
     follow: FollowDeliberation,
     events: EventParts,
     readiness: Readiness,
+    access: Arc<Access>,
+    tls: Option<Tls>,
 }
 
 impl Host {
     /// Puts the parts together.
     ///
     /// # Errors
-    /// When the adapter of model servers cannot be made.
+    /// When the adapter of model servers cannot be made, or callers cannot be checked.
     pub fn compose(
         loaded: Loaded,
         journal: Arc<SqliteJournal>,
@@ -148,8 +158,13 @@ impl Host {
         nats: Option<Arc<Nats>>,
     ) -> Result<Self, Error> {
         let Loaded {
-            config, api_keys, ..
+            config,
+            api_keys,
+            access,
+            ..
         } = loaded;
+        let access = Arc::new(Access::new(access)?);
+        let tls = config.tls().map(Tls::load).transpose()?;
         let clock = Clock::system();
         let tasks = Tasks::default();
         let events = EventParts::compose(&journal, nats, config.events.telling());
@@ -186,7 +201,21 @@ impl Host {
                 let journal = Arc::clone(&journal);
                 async move { journal.healthy().await }
             }),
+            access,
+            tls,
         })
+    }
+
+    fn incoming(&self, listener: Listener, protocol: Protocol) -> Result<Incoming, Error> {
+        let Listener { socket, addr } = listener;
+        let grpc = self.config.grpc();
+        let connections_max = match protocol {
+            Protocol::Grpc => grpc.connections_max,
+            Protocol::Http => HTTP_CONNECTIONS_MAX,
+        };
+        let tls = self.tls.clone().map(|tls| (tls, protocol));
+        Incoming::new(socket, connections_max, grpc.keepalive, tls)
+            .map_err(|source| Error::Listen { addr, source })
     }
 
     /// Serves the health pages, loads the plugins, goes on with what the last run did not finish,
@@ -196,9 +225,11 @@ impl Host {
     /// When a plugin is refused, or the journal cannot be read.
     pub async fn serve(mut self, listeners: Listeners) -> Result<Serving, Error> {
         let Listeners { grpc, http } = listeners;
+        let (grpc_addr, http_addr) = (grpc.addr, http.addr);
         let stop = CancellationToken::new();
         let pages = http::serve(
-            http.socket,
+            self.incoming(http, Protocol::Http)?,
+            Arc::clone(&self.access),
             self.readiness.clone(),
             self.events.page(&stop),
             stop.clone().cancelled_owned(),
@@ -214,10 +245,12 @@ impl Host {
         self.load_plugins().await?;
         self.events.start(&self.tasks, &stop);
         self.recover().await?;
-        let (server, accepting) = grpc::server(self.services(), self.config.grpc()).await;
+        let access = Arc::clone(&self.access);
+        let (server, accepting) = grpc::server(self.services(), access, self.config.grpc()).await;
+        let incoming = self.incoming(grpc, Protocol::Grpc)?;
         let stopped = stop.clone().cancelled_owned();
         self.tasks.spawn("grpc", async move {
-            if let Err(error) = server.serve(grpc.socket, stopped).await {
+            if let Err(error) = server.serve(incoming, stopped).await {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
                     "the gRPC server failed"
@@ -228,7 +261,7 @@ impl Host {
         self.readiness.enter(Phase::Serving);
         tracing::info!(
             target: telemetry::READY,
-            grpc_addr = %grpc.addr, http_addr = %http.addr,
+            %grpc_addr, %http_addr,
             data_dir = %self.config.server.data_dir.display(),
             "ready"
         );
@@ -236,8 +269,8 @@ impl Host {
             host: self,
             accepting,
             stop,
-            grpc_addr: grpc.addr,
-            http_addr: http.addr,
+            grpc_addr,
+            http_addr,
         })
     }
 
@@ -353,6 +386,7 @@ impl Serving {
             run,
             tasks,
             readiness,
+            access,
             ..
         } = self.host;
         readiness.enter(Phase::Stopping);
@@ -361,6 +395,10 @@ impl Serving {
         self.stop.cancel();
         if !tasks.drained(DRAIN).await {
             tracing::warn!("some tasks did not end; the journal holds what is durable");
+        }
+        if let Some(audit) = access.audit() {
+            // What is not in the file by then is in the log.
+            let _ = tokio::time::timeout(AUDIT_FLUSH, audit.flush()).await;
         }
         tracing::info!(paused, "stopped");
     }

@@ -13,6 +13,9 @@ use crate::config::{Format, Log};
 /// a host on port 0 learns the port from it.
 pub const READY: &str = "conclave::ready";
 
+/// The target of the audit log, whose records are logged at every level, too.
+pub const AUDIT: &str = "conclave::audit";
+
 /// Logging was started before in this process.
 #[derive(Debug, thiserror::Error)]
 #[error("logging cannot be started")]
@@ -62,7 +65,10 @@ fn filter(log: &Log) -> EnvFilter {
     }
     // The NATS client tells each attempt to connect; the adapter tells when that changes.
     let filter = filter.add_directive(directive("async_nats=warn"));
-    filter.add_directive(directive(&format!("{READY}=info")))
+    let always = |target| directive(&format!("{target}=info"));
+    filter
+        .add_directive(always(READY))
+        .add_directive(always(AUDIT))
 }
 
 #[cfg(test)]

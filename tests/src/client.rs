@@ -6,8 +6,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 use tonic_types::StatusExt as _;
 
 use crate::patience::{PATIENCE, within};
@@ -30,7 +33,22 @@ use pb::deliberations_client::DeliberationsClient;
 
 /// A connection to a host.
 #[derive(Clone, Debug)]
-pub struct Client(DeliberationsClient<Channel>);
+pub struct Client(DeliberationsClient<InterceptedService<Channel, Token>>);
+
+/// Sends a bearer token with every call, if there is one.
+#[derive(Clone, Debug, Default)]
+pub struct Token(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Token {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            request
+                .metadata_mut()
+                .insert("authorization", token.clone());
+        }
+        Ok(request)
+    }
+}
 
 impl Client {
     /// Connects.
@@ -39,11 +57,22 @@ impl Client {
     /// When nobody listens there.
     pub async fn connect(addr: SocketAddr) -> anyhow::Result<Self> {
         let endpoint = Endpoint::from_shared(format!("http://{addr}"))?.tcp_nodelay(true);
-        let channel = endpoint
-            .connect()
-            .await
+        Self::connect_to(endpoint, None).await
+    }
+
+    /// Connects as the endpoint says, and sends this bearer token with every call.
+    ///
+    /// # Errors
+    /// When nobody listens there, or TLS does not come about.
+    pub async fn connect_to(endpoint: Endpoint, token: Option<&str>) -> anyhow::Result<Self> {
+        let token = token.map(|token| MetadataValue::try_from(format!("Bearer {token}")));
+        let token = Token(token.transpose()?);
+        let addr = endpoint.uri().clone();
+        let channel = within("a connection", endpoint.connect())
+            .await?
             .with_context(|| format!("cannot reach {addr}"))?;
-        Ok(Self(DeliberationsClient::new(channel)))
+        let client = DeliberationsClient::with_interceptor(channel, token);
+        Ok(Self(client))
     }
 
     /// Creates a deliberation.

@@ -20,6 +20,8 @@ use crate::stub_server::StubServer;
 #[derive(Clone, Debug)]
 pub struct Setup {
     args: Vec<String>,
+    grpc_addr: Option<String>,
+    variables: Vec<(String, String)>,
     data: Arc<TempDir>,
 }
 
@@ -45,6 +47,8 @@ impl Setup {
         std::os::unix::fs::symlink(&compiled, data.path().join("compiled"))?;
         let setup = Self {
             args: Vec::new(),
+            grpc_addr: Some("127.0.0.1:0".to_owned()),
+            variables: Vec::new(),
             data: Arc::new(data),
         };
         // Retries do not wait for long, and a signal to stop is obeyed at once.
@@ -72,6 +76,20 @@ impl Setup {
     #[must_use]
     pub fn arg(mut self, arg: impl Into<String>) -> Self {
         self.args.push(arg.into());
+        self
+    }
+
+    /// The address that gRPC listens on; `None` leaves it to variables and files.
+    #[must_use]
+    pub fn grpc_addr(mut self, addr: Option<&str>) -> Self {
+        self.grpc_addr = addr.map(str::to_owned);
+        self
+    }
+
+    /// A variable of the host's environment.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -124,9 +142,12 @@ impl Setup {
 
     fn command(&self) -> anyhow::Result<Command> {
         let mut command = bare_command(&binary::conclave()?);
-        command
-            .arg("serve")
-            .args(["--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"]);
+        command.arg("serve").args(["--http-addr", "127.0.0.1:0"]);
+        if let Some(addr) = &self.grpc_addr {
+            command.arg("--grpc-addr").arg(addr);
+        }
+        let variables = self.variables.iter().map(|(name, value)| (name, value));
+        command.envs(variables);
         command.arg("--data-dir").arg(self.data_dir());
         command.args(["--set", "log.format=json"]).args(&self.args);
         Ok(command)

@@ -7,7 +7,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::entry::{Entry, Record};
-use crate::ids::{DeliberationId, Seq};
+use crate::ids::{DeliberationId, Seq, Tenant};
 use crate::journal::{self, Journal, Statistics, Totals};
 use crate::live::{Handle, Live, Standing, Update, Wish};
 use crate::view::View;
@@ -31,22 +31,34 @@ pub enum Error {
     Resting(DeliberationId),
 }
 
-/// Reads, watches, waits for and cancels deliberations.
+/// Reads, watches, waits for and cancels the deliberations of one tenant. Another's are unknown ids
+/// to it.
 #[derive(Clone)]
 pub struct FollowDeliberation {
     journal: Arc<dyn Journal>,
     statistics: Arc<dyn Statistics>,
     live: Live,
+    tenant: Tenant,
 }
 
 impl FollowDeliberation {
-    /// Follows what the journal holds and what runs here.
+    /// Follows what the journal holds and what runs here, of the default tenant.
     #[must_use]
     pub fn new(journal: Arc<dyn Journal>, statistics: Arc<dyn Statistics>, live: Live) -> Self {
         Self {
             journal,
             statistics,
             live,
+            tenant: Tenant::default(),
+        }
+    }
+
+    /// Follows the same, of this tenant.
+    #[must_use]
+    pub fn of(&self, tenant: &Tenant) -> Self {
+        Self {
+            tenant: tenant.clone(),
+            ..self.clone()
         }
     }
 
@@ -55,18 +67,35 @@ impl FollowDeliberation {
     /// # Errors
     /// [`journal::Error::NotFound`] for an unknown id.
     pub async fn get(&self, id: &DeliberationId) -> Result<View, Error> {
+        let records = self.records(id).await?;
+        View::of(&records).ok_or_else(|| corrupt(id))
+    }
+
+    /// All records of a deliberation of the tenant.
+    async fn records(&self, id: &DeliberationId) -> Result<Vec<Record>, Error> {
         let records = self.journal.read(id, Seq::START).await?;
-        View::of(&records).ok_or_else(|| {
-            let (id, seq) = (id.clone(), Seq::START.next());
-            let reason = "the first entry is not `accepted`".to_owned();
-            journal::Error::Corrupt { id, seq, reason }.into()
-        })
+        match records.first().map(|record| &record.entry) {
+            Some(Entry::Accepted(accepted)) if accepted.tenant == self.tenant => Ok(records),
+            Some(Entry::Accepted(_)) => Err(journal::Error::NotFound(id.clone()).into()),
+            // Whose it is cannot be told: that it is damaged says nothing of what it holds.
+            _ => Err(corrupt(id)),
+        }
+    }
+
+    /// The handle of a deliberation of the tenant that this host holds.
+    fn held(&self, id: &DeliberationId) -> Option<Arc<Handle>> {
+        let handle = self.live.get(id)?;
+        self.owns(&handle).then_some(handle)
+    }
+
+    fn owns(&self, handle: &Handle) -> bool {
+        matches!(&handle.accepted().entry, Entry::Accepted(accepted) if accepted.tenant == self.tenant)
     }
 
     /// A deliberation that this host holds, as it was accepted.
     #[must_use]
     pub fn accepted(&self, id: &DeliberationId) -> Option<View> {
-        let handle = self.live.get(id)?;
+        let handle = self.held(id)?;
         View::of(std::slice::from_ref(handle.accepted()))
     }
 
@@ -75,8 +104,11 @@ impl FollowDeliberation {
     /// # Errors
     /// [`journal::Error::NotFound`] for an unknown id, [`Error::BeyondEnd`] when it has not.
     pub async fn has_reached(&self, id: &DeliberationId, entry: Seq) -> Result<(), Error> {
-        let before = Seq(entry.0.saturating_sub(1));
-        if entry > Seq::START && self.journal.read(id, before).await?.is_empty() {
+        if entry == Seq::START {
+            return Ok(());
+        }
+        let records = self.records(id).await?;
+        if records.last().is_none_or(|last| last.seq < entry) {
             let (id, after) = (id.clone(), entry);
             return Err(Error::BeyondEnd { id, after });
         }
@@ -89,8 +121,9 @@ impl FollowDeliberation {
     /// [`journal::Error::NotFound`] for an unknown id.
     pub async fn watch(&self, id: &DeliberationId, after: Seq) -> Result<Watcher, Error> {
         // In this order: what happens in between is seen twice and shown once, never missed.
-        let updates = self.live.get(id).map(|handle| handle.subscribe());
-        let backlog = self.journal.read(id, after).await?.into();
+        let updates = self.held(id).map(|handle| handle.subscribe());
+        let mut backlog = VecDeque::from(self.records(id).await?);
+        backlog.retain(|record| record.seq > after);
         Ok(Watcher {
             journal: Arc::clone(&self.journal),
             id: id.clone(),
@@ -106,7 +139,7 @@ impl FollowDeliberation {
     /// # Errors
     /// [`journal::Error::NotFound`] for an unknown id, [`Error::Resting`] when the host stops.
     pub async fn wait(&self, id: &DeliberationId) -> Result<View, Error> {
-        if let Some(handle) = self.live.get(id)
+        if let Some(handle) = self.held(id)
             && let Standing::Finished(last) = handle.ended().await
             && let Entry::Accepted(accepted) = &handle.accepted().entry
             && let Some(view) = View::ended(accepted, &last)
@@ -127,13 +160,13 @@ impl FollowDeliberation {
     /// # Errors
     /// As [`FollowDeliberation::wait`].
     pub async fn cancel(&self, id: &DeliberationId, reason: String) -> Result<View, Error> {
-        if let Some(handle) = self.live.get(id) {
+        if let Some(handle) = self.held(id) {
             handle.wish(Wish::Cancel(reason));
         }
         self.wait(id).await
     }
 
-    /// How deliberations ended so far.
+    /// How deliberations of all tenants ended so far.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -141,12 +174,14 @@ impl FollowDeliberation {
         Ok(self.statistics.totals().await?)
     }
 
-    /// The deliberations that run here, oldest first.
+    /// The deliberations of the tenant that run here, oldest first.
     #[must_use]
     pub fn active(&self) -> Vec<(DeliberationId, Arc<Handle>)> {
         let mut active = self.live.all();
         active.retain(|(_, handle)| {
-            handle.is_accepted() && matches!(handle.standing(), Standing::Running)
+            self.owns(handle)
+                && handle.is_accepted()
+                && matches!(handle.standing(), Standing::Running)
         });
         active
     }
@@ -219,6 +254,12 @@ impl Watcher {
         self.backlog = self.journal.read(&self.id, self.last).await?.into();
         Ok(())
     }
+}
+
+fn corrupt(id: &DeliberationId) -> Error {
+    let (id, seq) = (id.clone(), Seq::START.next());
+    let reason = "the first entry is not `accepted`".to_owned();
+    journal::Error::Corrupt { id, seq, reason }.into()
 }
 
 fn is_last(record: &Record) -> bool {

@@ -101,6 +101,19 @@ impl Tenant {
         Self(name.into())
     }
 
+    /// Takes a name from outside: 1 to 64 ASCII letters, digits, `-`, `_` and `.`, so that it can stand
+    /// in keys, logs and labels as it is.
+    ///
+    /// # Errors
+    /// When the text is something else.
+    pub fn parse(name: &str) -> Result<Self, NotATenant> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if name.is_empty() || name.len() > 64 || !name.bytes().all(fits) {
+            return Err(NotATenant);
+        }
+        Ok(Self::new(name))
+    }
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -113,6 +126,11 @@ impl Tenant {
         self.as_str() == Self::DEFAULT
     }
 }
+
+/// A text that is no tenant's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be 1 to 64 ASCII letters, digits, `-`, `_` and `.`")]
+pub struct NotATenant;
 
 impl Default for Tenant {
     fn default() -> Self {
@@ -253,6 +271,17 @@ mod tests {
             ids.iter()
                 .all(|id| id.as_str().starts_with("deliberation-"))
         );
+    }
+
+    #[test]
+    fn a_tenant_has_a_short_plain_name() {
+        assert_eq!(
+            Tenant::parse("team-a.eu_1").unwrap().as_str(),
+            "team-a.eu_1"
+        );
+        for text in ["", "a b", "a:b", "a/b", "é", "a\n", &"a".repeat(65)] {
+            assert_eq!(Tenant::parse(text), Err(NotATenant), "{text}");
+        }
     }
 
     #[test]

@@ -36,7 +36,8 @@ pub struct SubmitDeliberation {
 pub struct Submission {
     /// The request.
     pub draft: Draft,
-    /// A scope, and a key of the client's that is unique in it: the same pair is the same deliberation.
+    /// A scope, and a key of the client's that is unique in it for its tenant: the same pair is the same
+    /// deliberation.
     pub idempotency: Option<(&'static str, String)>,
     /// Whose it is.
     pub tenant: Tenant,
@@ -112,8 +113,9 @@ impl SubmitDeliberation {
     /// See [`Error`]; a refused submit records nothing.
     pub async fn submit(&self, submission: Submission) -> Result<Receipt, Error> {
         let fingerprint = submission.draft.fingerprint();
+        let tenant = submission.tenant;
         let key = submission.idempotency.map(|(scope, key)| IdempotencyKey {
-            scope: scope.to_owned(),
+            scope: scope_of(&tenant, scope),
             key,
             fingerprint,
         });
@@ -141,7 +143,7 @@ impl SubmitDeliberation {
             seed: seed(&id),
             accepted_at_ms: self.clock.unix_ms(),
             semantics: SEMANTICS_VERSION,
-            tenant: submission.tenant,
+            tenant,
             traceparent: submission.traceparent,
         };
         let record = Arc::new(Record {
@@ -199,6 +201,15 @@ impl SubmitDeliberation {
             differences,
         })
     }
+}
+
+/// Where a tenant's keys are unique. The default tenant's scopes are those of hosts that had no
+/// tenants; a tenant's name has no colon, and no scope begins with one.
+fn scope_of(tenant: &Tenant, scope: &str) -> String {
+    if tenant.is_default() {
+        return scope.to_owned();
+    }
+    format!("{tenant}:{scope}")
 }
 
 /// A seed that no other deliberation has: drawn from its id.

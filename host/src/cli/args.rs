@@ -7,6 +7,7 @@ use clap_complete::Shell;
 use conclave_core::plugin::PluginChoice;
 
 use super::help;
+use crate::access::{Bearer, Role};
 use crate::config::{Environment, Flag, Sources};
 
 /// An execution host for LLM deliberation.
@@ -78,6 +79,9 @@ pub enum Command {
     ///
     /// The script knows the commands and options of this very build: print it again after an update.
     Completions(CompletionsArgs),
+    /// Make bearer tokens for `access.tokens` of a host.
+    #[command(subcommand)]
+    Token(TokenCommand),
 }
 
 /// `conclave serve`
@@ -186,9 +190,9 @@ pub struct DemoArgs {
 }
 
 /// How a client command reaches a host, and how it prints.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct Connection {
-    /// The host's gRPC address.
+    /// The host's gRPC address; https:// where it has a certificate.
     #[arg(
         long,
         value_name = "URL",
@@ -196,9 +200,41 @@ pub struct Connection {
         default_value = "http://127.0.0.1:50056"
     )]
     pub addr: String,
+    /// The roots of the host's certificate, as PEM [default: those of this machine].
+    #[arg(long, value_name = "FILE", env = "CONCLAVE_CA")]
+    pub ca: Option<PathBuf>,
+    /// A client certificate, as PEM, for hosts that ask for one.
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// The client certificate's private key, as PEM.
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
+    /// A file with the bearer token; it outdoes CONCLAVE_TOKEN.
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// The bearer token. Set the variable: arguments can be seen by other users of the machine.
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "CONCLAVE_TOKEN",
+        hide = true,
+        hide_env_values = true
+    )]
+    pub token: Option<Bearer>,
     /// Print JSON instead of text.
     #[arg(long)]
     pub json: bool,
+}
+
+impl Connection {
+    /// Reaches a host at this address that asks for nothing.
+    #[must_use]
+    pub fn to(addr: &str) -> Self {
+        Self {
+            addr: addr.to_owned(),
+            ..Self::default()
+        }
+    }
 }
 
 /// `conclave run`
@@ -383,6 +419,72 @@ pub struct CompletionsArgs {
     /// The shell that shall read it.
     #[arg(value_name = "SHELL")]
     pub shell: Shell,
+}
+
+/// `conclave token`
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a fresh token, and print it once with its entry in the configuration.
+    New(TokenNewArgs),
+    /// Print the sha256 of a token that stands on stdin, for `sha256` in `access.tokens`.
+    Hash(TokenHashArgs),
+}
+
+/// `conclave token new`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The token is random (256 bits) and kept nowhere: give it to its bearer, who sends it as the header
+`authorization: Bearer TOKEN`. Client commands take it from CONCLAVE_TOKEN or --token-file. The host
+keeps the sha256 alone.
+
+Examples:
+  conclave token new planner --role client --tenant team-a
+  conclave token new grafana --role viewer --expires 2030-01-31T00:00:00Z
+  conclave token new ops --role operator --json | jq -r .token > ops.token")]
+pub struct TokenNewArgs {
+    /// Who will show it; it stands in the audit log.
+    pub name: String,
+    /// What its bearer may do: viewer, client or operator.
+    #[arg(long, value_name = "ROLE", value_parser = role)]
+    pub role: Role,
+    /// Whose records its bearer sees and makes.
+    #[arg(long, value_name = "TENANT", default_value = conclave_core::ids::Tenant::DEFAULT, value_parser = tenant)]
+    pub tenant: String,
+    /// When it ends, as RFC 3339 [default: never].
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub expires: Option<String>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `conclave token hash`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  conclave token hash < planner.token > planner.sha256       for `sha256_file`")]
+pub struct TokenHashArgs {
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    Role::of(text).ok_or_else(|| "it must be viewer, client or operator".to_owned())
+}
+
+fn tenant(text: &str) -> Result<String, String> {
+    match conclave_core::ids::Tenant::parse(text) {
+        Ok(tenant) => Ok(tenant.to_string()),
+        Err(error) => Err(format!("it {error}")),
+    }
+}
+
+fn time(text: &str) -> Result<String, String> {
+    match text.parse::<prost_types::Timestamp>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("it must be a time like 2030-01-31T00:00:00Z".to_owned()),
+    }
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

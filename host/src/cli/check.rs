@@ -12,8 +12,10 @@ use super::Exit;
 use super::args::ServeArgs;
 use super::scratch::Scratch;
 use super::terminal::Terminal;
+use crate::access::Access;
 use crate::config::{self, Config, Environment, Loaded};
 use crate::plugin_store::PluginStore;
+use crate::tls::Tls;
 use crate::wasm::{Engine, EngineConfig};
 use dependencies::{Dependency, State};
 
@@ -135,6 +137,18 @@ async fn find(loaded: &Loaded) -> Findings {
         dependencies: dependencies::test(loaded).await,
         ..Findings::default()
     };
+    if let Some(Err(error)) = loaded.config.tls().map(Tls::load) {
+        let error = anyhow::Error::new(error);
+        findings
+            .problems
+            .push(format!("{error:#}; mend the file, or name another one"));
+    }
+    if let Err(error) = Access::check(&loaded.access) {
+        let error = anyhow::Error::new(error);
+        findings
+            .problems
+            .push(format!("{error:#}; mend the file, or name another one"));
+    }
     if let Err(error) = plugins(&loaded.config, &mut findings).await {
         findings.problems.push(format!("{error:#}"));
     }

@@ -1,16 +1,22 @@
 //! The gRPC client of the commands.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tonic::Streaming;
-use tonic::transport::{Channel, Endpoint};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Request, Status, Streaming};
 
+use super::args::Connection;
 use super::failure::{Refused, Usage};
 use super::pb;
 use super::pb::deliberations_client::DeliberationsClient;
 use super::pb::plugins_client::PluginsClient;
 use super::pb::records_client::RecordsClient;
+use crate::access::Bearer;
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,14 +31,80 @@ const PAGE_SIZE: i32 = 1_000;
 /// A connection to a host.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
-    inner: DeliberationsClient<Channel>,
-    records: RecordsClient<Channel>,
-    plugins: PluginsClient<Channel>,
+    inner: DeliberationsClient<Authorized>,
+    records: RecordsClient<Authorized>,
+    plugins: PluginsClient<Authorized>,
+}
+
+/// A connection that sends the token, if there is one, with every call.
+type Authorized = InterceptedService<Channel, Authorization>;
+
+/// Sends the token, if there is one, with every call.
+#[derive(Clone, Debug)]
+pub(super) struct Authorization(Option<MetadataValue<Ascii>>);
+
+impl Authorization {
+    fn of(connection: &Connection) -> anyhow::Result<Self> {
+        let token = match &connection.token_file {
+            Some(path) => Some(Bearer::new(&read("--token-file", path)?)),
+            None => connection.token.clone(),
+        };
+        let Some(token) = token.filter(|token| !token.reveal().is_empty()) else {
+            return Ok(Self(None));
+        };
+        let header = MetadataValue::try_from(format!("Bearer {}", token.reveal()));
+        let mut header = header.map_err(|_| {
+            Usage("the token has characters that no header has: is it the right file?".to_owned())
+        })?;
+        header.set_sensitive(true);
+        Ok(Self(Some(header)))
+    }
+}
+
+impl Interceptor for Authorization {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(header) = &self.0 {
+            request
+                .metadata_mut()
+                .insert("authorization", header.clone());
+        }
+        Ok(request)
+    }
+}
+
+fn read(flag: &str, path: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(path);
+    text.with_context(|| format!("cannot read `{}`, the value of {flag}", path.display()))
+}
+
+/// Whom to trust, and what to show.
+fn tls(connection: &Connection) -> anyhow::Result<ClientTlsConfig> {
+    let roots = match &connection.ca {
+        Some(path) => vec![Certificate::from_pem(read("--ca", path)?)],
+        None => Vec::new(),
+    };
+    let mut tls = ClientTlsConfig::new().ca_certificates(roots);
+    if connection.ca.is_none() {
+        let found = rustls_native_certs::load_native_certs();
+        let anchors = found
+            .certs
+            .iter()
+            .filter_map(|root| Some(webpki::anchor_from_trusted_cert(root).ok()?.to_owned()));
+        tls = tls.trust_anchors(anchors);
+    }
+    if let (Some(cert), Some(key)) = (&connection.cert, &connection.key) {
+        tls = tls.identity(Identity::from_pem(
+            read("--cert", cert)?,
+            read("--key", key)?,
+        ));
+    }
+    Ok(tls)
 }
 
 impl Client {
     /// Connects to a host's gRPC address; `http://` may be left out.
-    pub(super) async fn connect(addr: &str) -> anyhow::Result<Self> {
+    pub(super) async fn connect(connection: &Connection) -> anyhow::Result<Self> {
+        let addr = connection.addr.as_str();
         let url = if addr.contains("://") {
             addr.to_owned()
         } else {
@@ -40,20 +112,36 @@ impl Client {
         };
         let endpoint = Endpoint::from_shared(url.clone()).ok();
         let endpoint = endpoint.filter(|endpoint| {
-            endpoint.uri().scheme_str() == Some("http") && endpoint.uri().host().is_some()
+            matches!(endpoint.uri().scheme_str(), Some("http" | "https"))
+                && endpoint.uri().host().is_some()
         });
-        let endpoint = endpoint.ok_or_else(|| {
+        let mut endpoint = endpoint.ok_or_else(|| {
             Usage(format!(
                 "--addr is `{addr}`, it must be like http://127.0.0.1:50056"
             ))
         })?;
+        let authorization = Authorization::of(connection)?;
+        let is_encrypted = endpoint.uri().scheme_str() == Some("https");
+        if is_encrypted {
+            let usable = endpoint.tls_config(tls(connection)?);
+            endpoint =
+                usable.context("the certificates of --ca, --cert and --key cannot be used")?;
+        } else if connection.ca.is_some() || connection.cert.is_some() {
+            let rule =
+                format!("--addr is `{addr}`: with --ca or --cert it must begin with https://");
+            return Err(Usage(rule).into());
+        }
         let channel = endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
             .http2_keep_alive_interval(Duration::from_secs(20))
             .connect()
             .await
-            .with_context(|| format!("no host answers at {url}; start one with `conclave serve`, or name it with --addr"))?;
+            .with_context(|| match is_encrypted {
+                true => format!("cannot connect to {url}: is a host there, does --ca name the root of its certificate, and does it ask for --cert?"),
+                false => format!("no host answers at {url}; start one with `conclave serve`, or name it with --addr"),
+            })?;
+        let channel = InterceptedService::new(channel, authorization);
         let inner = DeliberationsClient::new(channel.clone());
         let records = RecordsClient::new(channel.clone());
         Ok(Self {
@@ -214,8 +302,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_that_is_none_is_wrong_usage() {
-        for addr in ["", "https://h:1", "ftp://h", "http://"] {
-            let error = Client::connect(addr).await.unwrap_err();
+        for addr in ["", "ftp://h", "http://"] {
+            let error = Client::connect(&Connection::to(addr)).await.unwrap_err();
             assert!(error.downcast_ref::<Usage>().is_some(), "{addr}: {error:#}");
         }
     }

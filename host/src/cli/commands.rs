@@ -19,7 +19,7 @@ use super::{Exit, json};
 /// Submits, watches and prints the outcome.
 pub(super) async fn run(args: &RunArgs, terminal: &mut Terminal) -> anyhow::Result<Exit> {
     let request = request(args)?;
-    let mut client = Client::connect(&args.connection.addr).await?;
+    let mut client = Client::connect(&args.connection).await?;
     let accepted = client.create(request).await?;
     if args.detach {
         let shown = if args.connection.json {
@@ -136,7 +136,7 @@ fn selection(typed: Option<&PluginChoice>, params_json: String) -> Option<pb::Pl
 
 /// Prints a deliberation as it is now.
 pub(super) async fn get(args: &GetArgs, terminal: &mut Terminal) -> anyhow::Result<Exit> {
-    let mut client = Client::connect(&args.connection.addr).await?;
+    let mut client = Client::connect(&args.connection).await?;
     let deliberation = client.get(&args.id).await?;
     let generations = client.generations(&args.id).await?;
     let usage = client.usage(&args.id).await?;
@@ -158,7 +158,7 @@ pub(super) async fn get(args: &GetArgs, terminal: &mut Terminal) -> anyhow::Resu
 
 /// Watches to the end. The end of the deliberation is no failure of watching it.
 pub(super) async fn watch(args: &WatchArgs, terminal: &mut Terminal) -> anyhow::Result<Exit> {
-    let mut client = Client::connect(&args.connection.addr).await?;
+    let mut client = Client::connect(&args.connection).await?;
     let mut story = Story::of(client.get(&args.id).await?);
     // The events tell the state again; what is told last is not known yet.
     story.deliberation.set_state(State::Running);
@@ -193,7 +193,7 @@ pub(super) async fn watch(args: &WatchArgs, terminal: &mut Terminal) -> anyhow::
 
 /// Cancels, and prints what has become of the deliberation: one that had finished stays as it was.
 pub(super) async fn cancel(args: &CancelArgs, terminal: &mut Terminal) -> anyhow::Result<Exit> {
-    let mut client = Client::connect(&args.connection.addr).await?;
+    let mut client = Client::connect(&args.connection).await?;
     let deliberation = client.cancel(&args.id, &args.reason).await?;
     let cancelled = deliberation.state() == State::Cancelled;
     if !cancelled {

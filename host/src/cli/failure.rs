@@ -7,6 +7,7 @@ use tonic::Status;
 use tonic_types::StatusExt as _;
 
 use super::terminal::clean;
+use crate::grpc::code_name;
 
 /// What a host refused, with the details that it gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +84,17 @@ impl fmt::Display for Refused {
                 }
             }
         }
+        match (self.code, self.reason.as_deref()) {
+            // A proxy's words are its own.
+            (tonic::Code::Unauthenticated, Some(_)) => f.write_str(
+                "; set CONCLAVE_TOKEN or --token-file to a token that the host knows: its operator makes one \
+                 with `conclave token new`",
+            )?,
+            (tonic::Code::PermissionDenied, Some("ROLE_INSUFFICIENT")) => {
+                f.write_str("; ask the host's operator for a token of that role")?;
+            }
+            _ => {}
+        }
         match self.retry_after_ms {
             Some(ms) => write!(f, "; try again in {ms} ms"),
             None => Ok(()),
@@ -91,29 +103,6 @@ impl fmt::Display for Refused {
 }
 
 impl std::error::Error for Refused {}
-
-/// The code as the gRPC specification writes it.
-fn code_name(code: tonic::Code) -> &'static str {
-    match code {
-        tonic::Code::Ok => "OK",
-        tonic::Code::Cancelled => "CANCELLED",
-        tonic::Code::Unknown => "UNKNOWN",
-        tonic::Code::InvalidArgument => "INVALID_ARGUMENT",
-        tonic::Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        tonic::Code::NotFound => "NOT_FOUND",
-        tonic::Code::AlreadyExists => "ALREADY_EXISTS",
-        tonic::Code::PermissionDenied => "PERMISSION_DENIED",
-        tonic::Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        tonic::Code::FailedPrecondition => "FAILED_PRECONDITION",
-        tonic::Code::Aborted => "ABORTED",
-        tonic::Code::OutOfRange => "OUT_OF_RANGE",
-        tonic::Code::Unimplemented => "UNIMPLEMENTED",
-        tonic::Code::Internal => "INTERNAL",
-        tonic::Code::Unavailable => "UNAVAILABLE",
-        tonic::Code::DataLoss => "DATA_LOSS",
-        tonic::Code::Unauthenticated => "UNAUTHENTICATED",
-    }
-}
 
 /// The command line is used in a way that cannot be right.
 #[derive(Debug, thiserror::Error)]

@@ -26,6 +26,7 @@ mod terminal;
 #[cfg(test)]
 mod tests;
 mod timeline;
+mod token;
 mod watching;
 
 use std::io;
@@ -37,7 +38,7 @@ use crate::grpc::pb::conclave::v1 as pb;
 pub use args::{
     CancelArgs, Cli, Command, CompletionsArgs, Connection, DemoArgs, GetArgs, ListArgs,
     PluginCheckArgs, PluginCommand, PluginInspectArgs, PluginListArgs, RunArgs, ServeArgs,
-    WatchArgs,
+    TokenCommand, TokenHashArgs, TokenNewArgs, WatchArgs,
 };
 use terminal::Terminal;
 
@@ -81,6 +82,8 @@ pub async fn run(command: Command, environment: &Environment) -> ExitCode {
         Command::Plugin(PluginCommand::Inspect(args)) => {
             plugins::inspect(args, &mut terminal).await
         }
+        Command::Token(TokenCommand::New(args)) => token::new(args, &mut terminal),
+        Command::Token(TokenCommand::Hash(args)) => token::hash(args, &mut terminal),
     };
     match done {
         Ok(exit) => exit.into(),
@@ -121,5 +124,7 @@ fn wants_json(command: &Command) -> bool {
         Command::Completions(_) => false,
         Command::Plugin(PluginCommand::List(args)) => args.connection.json,
         Command::Plugin(PluginCommand::Inspect(args)) => args.connection.json,
+        Command::Token(TokenCommand::New(args)) => args.json,
+        Command::Token(TokenCommand::Hash(args)) => args.json,
     }
 }

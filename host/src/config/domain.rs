@@ -114,6 +114,7 @@ impl Config {
             message_bytes_max: self.grpc.message_bytes_max,
             calls_max: self.grpc.calls_max,
             connection_calls_max: self.grpc.connection_calls_max,
+            connections_max: self.grpc.connections_max,
             keepalive: Duration::from_secs(self.grpc.keepalive_seconds),
             fleet_response_shape: self.compat.fleet_response_shape,
             ..grpc::Settings::default()

@@ -12,14 +12,26 @@ use super::problem::{Error, Origin, Problem, without_userinfo};
 use super::settings::Config;
 use super::{Flag, keys, legacy};
 
-/// The key whose value may hold a secret by mistake: it is never shown.
-const SECRET: &str = "inference.keys";
+/// The keys whose values may hold a secret by mistake, with what they must be: they are never shown.
+const SECRETS: [(&str, &str); 2] = [
+    (
+        "inference.keys",
+        "must be a list of tables with `endpoint` and one of `api_key_file`, `api_key_env`",
+    ),
+    (
+        "access.tokens",
+        "must be a list of tables with `name`, `role` (viewer, client or operator), one of `sha256`, \
+         `sha256_file`, and if need be `tenant` and `expires`",
+    ),
+];
 
 /// Variables that belong to commands and not to the configuration.
-const COMMANDS: [&str; 4] = [
+const COMMANDS: [&str; 6] = [
     "CONCLAVE_ADDR",
+    "CONCLAVE_CA",
     "CONCLAVE_CONFIG",
     "CONCLAVE_LOCAL_MODEL",
+    "CONCLAVE_TOKEN",
     "CONCLAVE_WEIGHTS",
 ];
 
@@ -242,14 +254,12 @@ fn rule(default: &Json, value: &Value, message: &str) -> String {
 }
 
 fn bad_value(key: &str, value: &Value, origin: Origin, rule: &str) -> Problem {
-    if key == SECRET {
+    if let Some((_, rule)) = SECRETS.iter().find(|(secret, _)| *secret == key) {
         return Problem::BadValue {
             key: key.to_owned(),
             value: "hidden".to_owned(),
             origin,
-            rule:
-                "must be a list of tables with `endpoint` and one of `api_key_file`, `api_key_env`"
-                    .to_owned(),
+            rule: (*rule).to_owned(),
         };
     }
     let rule = rule.trim_end().replace('\n', ", ");

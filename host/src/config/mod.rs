@@ -4,6 +4,8 @@
 //! [`Config::default`] is the only list of keys: names of variables, suggestions and checks derive
 //! from it. This module is the one place that reads the environment.
 
+mod access;
+mod callers;
 mod domain;
 mod environment;
 mod events;
@@ -32,6 +34,7 @@ use conclave_core::endpoint::Endpoint;
 use crate::nats;
 use crate::openai::ApiKey;
 
+pub use access::{Access, AccessCertificate, AccessMode, AccessToken, Jwt, Tls};
 pub use environment::Environment;
 pub use events::{Events, NatsUrl};
 pub use level::{InvalidLevel, Level};
@@ -73,6 +76,8 @@ pub struct Loaded {
     pub api_keys: Vec<(Endpoint, ApiKey)>,
     /// How NATS is used, if it is.
     pub nats: Option<nats::Settings>,
+    /// Whom the host lets in.
+    pub access: crate::access::Settings,
     /// What the operator should be told at the start, one line each.
     pub notices: Vec<String>,
     /// Where each value that is no default comes from.
@@ -100,11 +105,14 @@ pub fn load(sources: &Sources) -> Result<Loaded, Error> {
     problems.extend(unreadable);
     let (nats, unusable) = config.events.nats(&origins);
     problems.extend(unusable);
+    let callers = callers::read(&config, &origins);
+    problems.extend(callers.problems);
     problems.extend(layers::unknown_variables(&sources.environment, &config));
     if !problems.is_empty() {
         return Err(Error::Invalid(problems));
     }
     let mut notices = legacy.notices;
+    notices.extend(callers.notices);
     let grpc_addr = origins.get("server.grpc_addr");
     if matches!(grpc_addr, Some(Origin::Variable(name)) if name == legacy::GRPC_PORT) {
         notices.push(format!(
@@ -126,6 +134,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Error> {
         config,
         api_keys,
         nats,
+        access: callers.access,
         notices,
         origins,
     })

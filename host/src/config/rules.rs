@@ -20,6 +20,7 @@ pub(super) fn broken(config: &Config, origins: &BTreeMap<String, Origin>) -> Vec
         problems: Vec::new(),
     };
     server(config, &mut rules);
+    access(config, &mut rules);
     inference(config, &mut rules);
     limits(config, &mut rules);
     plugins(config, &mut rules);
@@ -61,7 +62,24 @@ fn server(config: &Config, rules: &mut Rules<'_>) {
         grpc.connection_calls_max,
         1..=1_000_000,
     );
+    rules.range("grpc.connections_max", grpc.connections_max, 1..=1_000_000);
     rules.range("grpc.keepalive_seconds", grpc.keepalive_seconds, 1..=3_600);
+}
+
+fn access(config: &Config, rules: &mut Rules<'_>) {
+    let jwt = &config.access.jwt;
+    // More would let tokens live on that have expired.
+    rules.range("access.jwt.leeway_seconds", jwt.leeway_seconds, 0..=300);
+    rules.range(
+        "access.jwt.refresh_seconds",
+        jwt.refresh_seconds,
+        1..=DAY_SECONDS,
+    );
+    rules.range(
+        "access.jwt.age_max_seconds",
+        jwt.age_max_seconds,
+        1..=DAY_SECONDS,
+    );
 }
 
 fn inference(config: &Config, rules: &mut Rules<'_>) {

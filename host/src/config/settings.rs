@@ -7,6 +7,7 @@ use conclave_core::endpoint::Endpoint;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::access::{Access, Tls};
 use super::events::Events;
 use super::level::Level;
 use super::routing::{self, RoutingRule};
@@ -22,6 +23,10 @@ pub struct Config {
     pub server: Server,
     /// What gRPC clients may do at once.
     pub grpc: Grpc,
+    /// How connections are encrypted.
+    pub tls: Tls,
+    /// Who may call.
+    pub access: Access,
     /// Where models are served.
     pub inference: Inference,
     /// What deliberations may ask for and use.
@@ -67,7 +72,7 @@ pub struct Server {
     /// gRPC: all services. Port 0 takes a free one.
     #[serde(deserialize_with = "address")]
     pub grpc_addr: SocketAddr,
-    /// HTTP: health and readiness.
+    /// HTTP: health, readiness and other pages.
     #[serde(deserialize_with = "address")]
     pub http_addr: SocketAddr,
     /// The journal and the plugins that deliberations are pinned to; relative to the working directory.
@@ -98,6 +103,8 @@ pub struct Grpc {
     pub calls_max: usize,
     /// Calls of one connection that are served at once; more wait.
     pub connection_calls_max: u32,
+    /// Connections at once; more are closed. An idle one costs some 20 kB, with TLS twice that.
+    pub connections_max: usize,
     /// How long a connection may be silent before it is asked whether it lives.
     pub keepalive_seconds: u64,
 }
@@ -109,6 +116,7 @@ impl Default for Grpc {
             message_bytes_max: adapter.message_bytes_max,
             calls_max: adapter.calls_max,
             connection_calls_max: adapter.connection_calls_max,
+            connections_max: adapter.connections_max,
             keepalive_seconds: adapter.keepalive.as_secs(),
         }
     }

@@ -1,9 +1,9 @@
-//! What happens to every call, whatever its service: a bound, the client's deadline, a span.
+//! What happens to every call, whatever its service: a bound, who calls, the client's deadline, a span.
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,16 +16,23 @@ use tonic::codegen::http::{HeaderMap, Request, Response};
 use tracing::Instrument as _;
 
 use super::fields::Api;
-use super::status::{Refusal, status};
-use crate::access::Caller;
+use super::status::{Refusal, code_name, status};
+use crate::access::audit::{Place, Record};
+use crate::access::policy::{self, Rule};
+use crate::access::{Access, Caller, Denied};
+use crate::tls::Peer;
 
 /// What a service can learn of the call that it serves, from the request's extensions.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
     /// Who calls.
     pub(super) caller: Arc<Caller>,
+    /// Whether it may see what is counted over all tenants.
+    pub(super) sees_totals: bool,
     /// When the client stops waiting.
     pub(super) deadline: Option<Instant>,
+    /// What it is about, for the audit log.
+    resource: Arc<OnceLock<String>>,
     /// Held by a stream, too, which goes on when the call has been answered.
     #[expect(dead_code, reason = "dropping the last clone gives the place back")]
     place: Option<Arc<OwnedSemaphorePermit>>,
@@ -37,9 +44,16 @@ impl Call {
         let call = request.extensions().get().cloned();
         call.unwrap_or_else(|| Self {
             caller: Arc::new(Caller::anyone()),
+            sees_totals: true,
             deadline: None,
+            resource: Arc::default(),
             place: None,
         })
+    }
+
+    /// Says what the call is about.
+    pub(super) fn concerns(&self, resource: &impl ToString) {
+        self.resource.get_or_init(|| resource.to_string());
     }
 
     /// Awaits what must not outlast the call.
@@ -57,16 +71,24 @@ impl Call {
 #[derive(Clone, Debug)]
 pub(super) struct Calls<S> {
     inner: S,
+    access: Arc<Access>,
     places: Arc<Semaphore>,
     places_max: usize,
     message_bytes_max: usize,
 }
 
 impl<S> Calls<S> {
-    /// Serves at most `places_max` calls at once; `inner` takes messages of `message_bytes_max`.
-    pub(super) fn new(inner: S, places_max: usize, message_bytes_max: usize) -> Self {
+    /// Serves at most `places_max` calls at once, of callers that are let in; `inner` takes messages of
+    /// `message_bytes_max`.
+    pub(super) fn new(
+        inner: S,
+        access: Arc<Access>,
+        places_max: usize,
+        message_bytes_max: usize,
+    ) -> Self {
         Self {
             inner,
+            access,
             places: Arc::new(Semaphore::new(places_max)),
             places_max,
             message_bytes_max,
@@ -90,6 +112,7 @@ type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>>
 impl<S> Service<Request<Body>> for Calls<S>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Clone + Send + 'static,
     S::Future: Send + 'static,
 {
     type Response = Response<Body>;
@@ -117,16 +140,34 @@ where
                 return Box::pin(std::future::ready(Ok(response)));
             }
         };
-        let call = Call {
-            caller: Arc::new(Caller::anyone()),
-            deadline,
-            place,
-        };
-        request.extensions_mut().insert(call.clone());
-        let answer = self.inner.call(request);
+        let (access, waits) = (Arc::clone(&self.access), self.inner.clone());
+        // The one that has said that it is ready.
+        let mut inner = std::mem::replace(&mut self.inner, waits);
         let message_bytes_max = self.message_bytes_max;
         let answering = async move {
-            let response = match call.bound(answer).await {
+            let rule = policy::of_method(request.uri().path());
+            let peer = request.extensions().get::<Peer>().cloned();
+            let admitted = access.admit(&rule, request.headers(), peer.as_ref()).await;
+            let method = request.uri().path().trim_start_matches('/');
+            let caller = match admitted {
+                Ok(caller) => caller,
+                Err(denied) => {
+                    note_denied(&access, method, peer.as_ref(), &denied).await;
+                    let response = refused(&Refusal::Denied(denied));
+                    note(&response, started);
+                    return Ok(response);
+                }
+            };
+            let call = Call {
+                sees_totals: access.shows_totals_to(&caller),
+                caller,
+                deadline,
+                resource: Arc::default(),
+                place,
+            };
+            let audited = Audited::of(&access, &rule, method, peer.as_ref(), &call).await;
+            request.extensions_mut().insert(call.clone());
+            let response = match call.bound(inner.call(request)).await {
                 Ok(Ok(response)) if is_too_large(&response) => {
                     refused(&Refusal::TooLarge(message_bytes_max))
                 }
@@ -134,11 +175,83 @@ where
                 Ok(Err(never)) => match never {},
                 Err(refusal) => refused(&refusal),
             };
+            if let Some(audited) = audited {
+                audited.end(code_of(&response));
+            }
             note(&response, started);
             Ok(response)
         };
         Box::pin(answering.instrument(span))
     }
+}
+
+/// A call whose end is noted in the audit log, whether it is answered or given up.
+struct Audited {
+    place: Option<Place>,
+    record: Record,
+    resource: Arc<OnceLock<String>>,
+}
+
+impl Audited {
+    /// Takes a place in the audit log for a call that changes something: without one it is not served.
+    async fn of(
+        access: &Access,
+        rule: &Rule,
+        method: &str,
+        peer: Option<&Peer>,
+        call: &Call,
+    ) -> Option<Self> {
+        let audit = access.audit().filter(|_| rule.changes)?;
+        let record = record(method, peer).by(&call.caller);
+        Some(Self {
+            place: Some(audit.place().await),
+            record,
+            resource: Arc::clone(&call.resource),
+        })
+    }
+
+    fn end(mut self, code: Code) {
+        self.note(code);
+    }
+
+    fn note(&mut self, code: Code) {
+        if let Some(place) = self.place.take() {
+            code_name(code).clone_into(&mut self.record.outcome);
+            self.record.resource = self.resource.get().cloned();
+            place.note(&self.record);
+        }
+    }
+}
+
+impl Drop for Audited {
+    /// The client has gone; what it asked for may still happen.
+    fn drop(&mut self) {
+        self.note(Code::Cancelled);
+    }
+}
+
+fn record(method: &str, peer: Option<&Peer>) -> Record {
+    Record {
+        method: method.to_owned(),
+        peer: peer.map(|peer| peer.addr.to_string()),
+        ..Record::default()
+    }
+}
+
+async fn note_denied(access: &Access, method: &str, peer: Option<&Peer>, denied: &Denied) {
+    let Some(audit) = access.audit() else {
+        return;
+    };
+    let code = status(&Refusal::Denied(denied.clone()), Api::ConclaveV1).code();
+    let mut record = Record {
+        outcome: code_name(code).to_owned(),
+        reason: Some(denied.reason()),
+        ..record(method, peer)
+    };
+    if let Some(caller) = denied.caller() {
+        record = record.by(caller);
+    }
+    audit.place().await.note(&record);
 }
 
 fn span_of(request: &Request<Body>) -> tracing::Span {
@@ -171,8 +284,7 @@ fn is_too_large(response: &Response<Body>) -> bool {
 
 /// Logs how the call was answered; of a stream, how it began.
 fn note(response: &Response<Body>, started: Instant) {
-    let code = response.headers().get("grpc-status");
-    let code = code.map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));
+    let code = code_of(response);
     let latency_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     match code {
         Code::Unknown | Code::DataLoss => {
@@ -181,6 +293,12 @@ fn note(response: &Response<Body>, started: Instant) {
         Code::Ok => tracing::debug!(?code, latency_ms, "answered"),
         _ => tracing::debug!(?code, latency_ms, "refused"),
     }
+}
+
+/// How the call was answered, where that is known before its stream has ended.
+fn code_of(response: &Response<Body>) -> Code {
+    let code = response.headers().get("grpc-status");
+    code.map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()))
 }
 
 /// The time that the client gives the call (`grpc-timeout` in the gRPC protocol over HTTP/2).

@@ -29,6 +29,7 @@ use futures::future::BoxFuture;
 
 pub use self::health::{Health, Readiness};
 pub use self::server::{ResponseShape, Server, Settings, server};
+pub(crate) use self::status::code_name;
 
 /// The generated messages, clients and servers, a module a package.
 #[expect(

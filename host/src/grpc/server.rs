@@ -1,14 +1,13 @@
 //! The server: every service on one port, with its bounds.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tonic::service::Routes;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::server::HealthReporter;
 
 use super::call::Calls;
@@ -20,6 +19,8 @@ use super::pb::fleet::ray_executor::v1::ray_executor_service_server as fleet;
 use super::pb::ray_executor::v1::ray_executor_service_server as documented;
 use super::ray_executor::{FleetV1, RayExecutor, V1};
 use super::{Host, Readiness, pb};
+use crate::access::Access;
+use crate::tls::Incoming;
 
 /// The services that `grpc.health.v1` knows; the empty name stands for all.
 const SERVICES: &[&str] = &[
@@ -51,6 +52,8 @@ pub struct Settings {
     pub calls_max: usize,
     /// Calls of one connection at once; a client's library holds more back.
     pub connection_calls_max: u32,
+    /// Connections at once; more are closed.
+    pub connections_max: usize,
     /// How long a connection may be silent before it is asked whether it lives.
     pub keepalive: Duration,
     /// How long a shutdown waits for calls that are still open.
@@ -68,6 +71,8 @@ impl Default for Settings {
             // A waiting call costs some kilobytes.
             calls_max: 10_000,
             connection_calls_max: 1_000,
+            // An idle connection costs some 20 kB, one with TLS twice that; clients share few of them.
+            connections_max: 10_000,
             // Below the idle timeouts of load balancers, of which one minute is the shortest common.
             keepalive: Duration::from_secs(30),
             drain: Duration::from_secs(5),
@@ -83,9 +88,9 @@ pub struct Server {
     settings: Settings,
 }
 
-/// Makes the services. The host is not ready until the handle says so; set it to not ready first
+/// Makes the services, for callers that are let in. The host is not ready until the handle says so; set it to not ready first
 /// when the host stops.
-pub async fn server(host: Host, settings: Settings) -> (Server, Readiness) {
+pub async fn server(host: Host, access: Arc<Access>, settings: Settings) -> (Server, Readiness) {
     let reporter = HealthReporter::new();
     let health = tonic_health::server::HealthService::from_health_reporter(reporter.clone());
     let readiness = Readiness::new(reporter, SERVICES).await;
@@ -121,19 +126,19 @@ pub async fn server(host: Host, settings: Settings) -> (Server, Readiness) {
     .add_service(reflected().build_v1().expect(SOUND))
     .add_service(reflected().build_v1alpha().expect(SOUND))
     .prepare();
-    let calls = Calls::new(routes, settings.calls_max, bytes_max);
+    let calls = Calls::new(routes, access, settings.calls_max, bytes_max);
     (Server { calls, settings }, readiness)
 }
 
 impl Server {
-    /// Serves on this listener until `shutdown`; then takes no new connections, lets the calls that
+    /// Serves these connections until `shutdown`; then takes no new connections, lets the calls that
     /// are open end, and returns when they have, or when the time for it is over.
     ///
     /// # Errors
     /// When the transport fails.
     pub async fn serve(
         self,
-        listener: TcpListener,
+        incoming: Incoming,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), tonic::transport::Error> {
         let Settings {
@@ -142,9 +147,6 @@ impl Server {
             connection_calls_max,
             ..
         } = self.settings;
-        let incoming = TcpIncoming::from(listener)
-            .with_nodelay(Some(true))
-            .with_keepalive(Some(keepalive));
         let (tell, told) = oneshot::channel();
         let signal = async {
             shutdown.await;
@@ -154,7 +156,7 @@ impl Server {
         let serving = tonic::transport::Server::builder()
             .http2_keepalive_interval(Some(keepalive))
             .max_concurrent_streams(connection_calls_max)
-            .serve_with_incoming_shutdown(self.calls, incoming, signal);
+            .serve_with_incoming_shutdown(self.calls, incoming.into_stream(), signal);
         // A client that watches the host's health never ends its call.
         let overdue = async {
             match told.await {

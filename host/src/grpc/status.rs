@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use conclave_core::plugin::Kind;
 use conclave_core::{follow, journal, plugin, request, submit};
+use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
 use super::fields::Api;
+use crate::access::Denied;
+use crate::access::denied::Kind as DeniedKind;
 
 /// The domain of every `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "conclave";
@@ -53,6 +56,8 @@ pub(super) enum Refusal {
     TooLarge(usize),
     /// The client's deadline passed.
     DeadlineExceeded,
+    /// The caller is not known, or may not do this.
+    Denied(Denied),
 }
 
 impl Refusal {
@@ -134,8 +139,54 @@ pub(super) fn status(refusal: &Refusal, api: Api) -> Status {
             let message = "the call's deadline passed; what it asked for may still happen";
             Fault::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", &message)
         }
+        Refusal::Denied(denied) => return of_denied(denied),
     };
     fault.status()
+}
+
+/// The header `www-authenticate`, which HTTP has for this, says how to do better.
+fn of_denied(denied: &Denied) -> Status {
+    let code = match denied.kind() {
+        DeniedKind::Unauthenticated => Code::Unauthenticated,
+        DeniedKind::Forbidden => Code::PermissionDenied,
+        DeniedKind::Unavailable => Code::Unavailable,
+    };
+    let mut fault = Fault::new(code, denied.reason(), denied);
+    if let Denied::Forbidden { needed, caller } = denied {
+        fault = fault.with("role_needed", needed).with("role", &caller.role);
+    }
+    if code == Code::Unavailable {
+        fault = fault.retried_after(RETRY_SOON);
+    }
+    let mut status = fault.status();
+    if let Some(challenge) = denied.challenge() {
+        let challenge = MetadataValue::from_static(challenge);
+        status.metadata_mut().insert("www-authenticate", challenge);
+    }
+    status
+}
+
+/// The code as the gRPC specification writes it.
+pub(crate) fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
 }
 
 fn of_submit(error: &submit::Error, api: Api) -> Fault {

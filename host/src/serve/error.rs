@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use conclave_core::journal;
 
 use crate::wasm::EngineError;
-use crate::{nats, openai, plugin_store, sqlite};
+use crate::{access, nats, openai, plugin_store, sqlite, tls};
 
 /// Why a host does not start.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +20,20 @@ pub enum Error {
         /// Why not.
         source: std::io::Error,
     },
+    /// A socket that was bound has no address.
+    #[error("cannot listen on {addr}")]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Connections cannot be encrypted.
+    #[error("cannot set up TLS")]
+    Tls(#[from] tls::Error),
+    /// Callers cannot be checked.
+    #[error("cannot set up access control")]
+    Access(#[from] access::Error),
     /// The journal cannot be opened.
     #[error("cannot open the journal")]
     Journal(#[from] sqlite::OpenError),

@@ -12,4 +12,5 @@ mod retries;
 mod scoring;
 mod submit;
 mod support;
+mod tenants;
 mod watch;

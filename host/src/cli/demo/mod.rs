@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::model::LocalModel;
 use super::Exit;
-use super::args::DemoArgs;
+use super::args::{Connection, DemoArgs};
 use super::client::Client;
 use super::commands::{aside, conclude};
 use super::pb;
@@ -158,7 +158,7 @@ fn cache_dir(environment: &Environment) -> Option<PathBuf> {
 
 /// Submits the question as any client does.
 async fn deliberate(addr: &str, as_json: bool, terminal: &mut Terminal) -> anyhow::Result<Exit> {
-    let mut client = Client::connect(addr).await?;
+    let mut client = Client::connect(&Connection::to(addr)).await?;
     let accepted = client.create(request()).await?;
     let show = aside(terminal, as_json);
     conclude(client, accepted, show, terminal, as_json).await

@@ -9,6 +9,7 @@ mod records;
 mod request;
 mod watch;
 
+use conclave_core::follow::FollowDeliberation;
 use conclave_core::ids::{DeliberationId, Seq};
 use conclave_core::submit::Submission;
 use tonic::codegen::BoxStream;
@@ -52,7 +53,7 @@ impl Deliberations for ConclaveV1 {
         &self,
         request: Request<pb::GetDeliberationRequest>,
     ) -> Result<Response<pb::Deliberation>, Status> {
-        answered(self.get(request.into_inner()).await)
+        answered(self.get(request).await)
     }
 
     async fn list_deliberations(
@@ -73,14 +74,14 @@ impl Deliberations for ConclaveV1 {
         &self,
         request: Request<pb::WaitDeliberationRequest>,
     ) -> Result<Response<pb::Deliberation>, Status> {
-        answered(self.wait(request.into_inner()).await)
+        answered(self.wait(request).await)
     }
 
     async fn cancel_deliberation(
         &self,
         request: Request<pb::CancelDeliberationRequest>,
     ) -> Result<Response<pb::Deliberation>, Status> {
-        answered(self.cancel(request.into_inner()).await)
+        answered(self.cancel(request).await)
     }
 }
 
@@ -92,11 +93,16 @@ fn answered<T>(result: Result<T, Refusal>) -> Result<Response<T>, Status> {
 }
 
 impl ConclaveV1 {
+    /// What the caller may see.
+    fn follow(&self, call: &Call) -> FollowDeliberation {
+        self.host.follow.of(&call.caller.tenant)
+    }
+
     async fn create(
         &self,
         request: Request<pb::CreateDeliberationRequest>,
     ) -> Result<pb::Deliberation, Refusal> {
-        let tenant = Call::of(&request).caller.tenant.clone();
+        let call = Call::of(&request);
         let (metadata, _, request) = request.into_parts();
         let mut headers = Headers::read(&metadata)?;
         let key = match request.request_id.as_str() {
@@ -111,18 +117,24 @@ impl ConclaveV1 {
         let submission = Submission {
             draft,
             idempotency: key.map(|key| (CREATE, key)),
-            tenant,
+            tenant: call.caller.tenant.clone(),
             traceparent: headers.traceparent,
         };
         let receipt = self.host.submit.submit(submission).await?;
-        match self.host.follow.accepted(&receipt.id) {
+        call.concerns(&receipt.id);
+        let follow = self.follow(&call);
+        match follow.accepted(&receipt.id) {
             Some(view) if !receipt.repeated => Ok(deliberation(&view)),
-            _ => self.as_it_is(&receipt.id).await,
+            _ => as_it_is(&follow, &receipt.id).await,
         }
     }
 
-    async fn get(&self, request: pb::GetDeliberationRequest) -> Result<pb::Deliberation, Refusal> {
-        self.as_it_is(&request::id(&request.name)?).await
+    async fn get(
+        &self,
+        request: Request<pb::GetDeliberationRequest>,
+    ) -> Result<pb::Deliberation, Refusal> {
+        let follow = self.follow(&Call::of(&request));
+        as_it_is(&follow, &request::id(&request.get_ref().name)?).await
     }
 
     async fn watch(
@@ -139,39 +151,49 @@ impl ConclaveV1 {
             );
             return Err(Refusal::field("after_sequence", message));
         };
-        self.host.follow.has_reached(&id, Seq(after)).await?;
+        let follow = self.follow(&call);
+        follow.has_reached(&id, Seq(after)).await?;
         // From the start, whatever has been seen: what comes later refers to it.
-        let watcher = self.host.follow.watch(&id, Seq::START).await?;
+        let watcher = follow.watch(&id, Seq::START).await?;
         let narrator = Narrator::new(Seq(after), self.host.clock);
         Ok(watch::events(watcher, narrator, call))
     }
 
     async fn wait(
         &self,
-        request: pb::WaitDeliberationRequest,
+        request: Request<pb::WaitDeliberationRequest>,
     ) -> Result<pb::Deliberation, Refusal> {
+        let follow = self.follow(&Call::of(&request));
+        let request = request.into_inner();
         let id = request::id(&request.name)?;
-        let outcome = self.host.follow.wait(&id);
+        let outcome = follow.wait(&id);
         let Some(timeout) = request.timeout else {
             return Ok(deliberation(&outcome.await?));
         };
         let timeout = parse_duration("timeout", timeout)?;
         match tokio::time::timeout(timeout, outcome).await {
             Ok(view) => Ok(deliberation(&view?)),
-            Err(_) => self.as_it_is(&id).await,
+            Err(_) => as_it_is(&follow, &id).await,
         }
-    }
-
-    async fn as_it_is(&self, id: &DeliberationId) -> Result<pb::Deliberation, Refusal> {
-        Ok(deliberation(&self.host.follow.get(id).await?))
     }
 
     async fn cancel(
         &self,
-        request: pb::CancelDeliberationRequest,
+        request: Request<pb::CancelDeliberationRequest>,
     ) -> Result<pb::Deliberation, Refusal> {
+        let call = Call::of(&request);
+        let request = request.into_inner();
         let id = request::id(&request.name)?;
+        call.concerns(&id);
         let reason = request::cancel_reason(request.reason)?;
-        Ok(deliberation(&self.host.follow.cancel(&id, reason).await?))
+        let follow = self.follow(&call);
+        Ok(deliberation(&follow.cancel(&id, reason).await?))
     }
+}
+
+async fn as_it_is(
+    follow: &FollowDeliberation,
+    id: &DeliberationId,
+) -> Result<pb::Deliberation, Refusal> {
+    Ok(deliberation(&follow.get(id).await?))
 }

@@ -7,6 +7,7 @@ use tonic::{Request, Response, Status};
 
 use super::request::{ModelRule, backlog_review};
 use super::{RayExecutor, SUBMITTED, SUBMITTED_MESSAGE};
+use crate::grpc::call::Call;
 use crate::grpc::fields::Api;
 use crate::grpc::pb::fleet::ray_executor::v1::ray_executor_service_server::RayExecutorService;
 use crate::grpc::pb::fleet::ray_executor::v1::{
@@ -38,11 +39,12 @@ impl RayExecutorService for FleetV1 {
         &self,
         request: Request<ExecuteDeliberationRequest>,
     ) -> Result<Response<ExecuteDeliberationResponse>, Status> {
+        let call = Call::of(&request);
         let (metadata, _, request) = request.into_parts();
         let task_id = request.task_id.clone();
         let receipt = self
             .common
-            .execute(EXECUTE, request, &metadata, ModelRule::Required)
+            .execute(EXECUTE, &call, request, &metadata, ModelRule::Required)
             .await;
         let receipt = receipt.map_err(|refusal| status(&refusal, Api::RayExecutor))?;
         Ok(Response::new(submitted(self.shape, task_id, &receipt)))
@@ -52,6 +54,7 @@ impl RayExecutorService for FleetV1 {
         &self,
         request: Request<ExecuteBacklogReviewDeliberationRequest>,
     ) -> Result<Response<ExecuteDeliberationResponse>, Status> {
+        let call = Call::of(&request);
         let (metadata, _, request) = request.into_parts();
         let task_id = request.task_id.clone();
         let request =
@@ -60,6 +63,7 @@ impl RayExecutorService for FleetV1 {
             .common
             .execute(
                 EXECUTE_BACKLOG_REVIEW,
+                &call,
                 request,
                 &metadata,
                 ModelRule::Required,
@@ -73,7 +77,11 @@ impl RayExecutorService for FleetV1 {
         &self,
         request: Request<GetDeliberationStatusRequest>,
     ) -> Result<Response<GetDeliberationStatusResponse>, Status> {
-        let polled = self.common.poll(&request.get_ref().deliberation_id).await;
+        let call = Call::of(&request);
+        let polled = self
+            .common
+            .poll(&call, &request.get_ref().deliberation_id)
+            .await;
         let polled = polled.map_err(|refusal| status(&refusal, Api::RayExecutor))?;
         Ok(Response::new(polled))
     }
@@ -82,9 +90,10 @@ impl RayExecutorService for FleetV1 {
         &self,
         request: Request<GetStatusRequest>,
     ) -> Result<Response<GetStatusResponse>, Status> {
+        let call = Call::of(&request);
         let told = self
             .common
-            .host_status(request.get_ref().include_stats)
+            .host_status(&call, request.get_ref().include_stats)
             .await;
         Ok(Response::new(GetStatusResponse {
             status: told.health.as_str().to_owned(),
@@ -95,9 +104,9 @@ impl RayExecutorService for FleetV1 {
 
     async fn get_active_jobs(
         &self,
-        _: Request<GetActiveJobsRequest>,
+        request: Request<GetActiveJobsRequest>,
     ) -> Result<Response<GetActiveJobsResponse>, Status> {
-        Ok(Response::new(self.common.active_jobs()))
+        Ok(Response::new(self.common.active_jobs(&Call::of(&request))))
     }
 }
 

@@ -7,7 +7,7 @@ mod v1;
 
 use std::sync::Arc;
 
-use conclave_core::ids::{DeliberationId, Tenant};
+use conclave_core::ids::DeliberationId;
 use conclave_core::submit::{Receipt, Submission};
 use conclave_core::{follow, journal};
 use tokio::time::Instant;
@@ -17,6 +17,7 @@ use self::answer::job;
 pub(super) use self::fleet_v1::FleetV1;
 use self::request::{ModelRule, draft};
 pub(super) use self::v1::V1;
+use super::call::Call;
 use super::headers::Headers;
 use super::health::Health;
 use super::pb::ray_executor::v1::{
@@ -61,6 +62,7 @@ impl RayExecutor {
     async fn execute(
         &self,
         method: &'static str,
+        call: &Call,
         request: ExecuteDeliberationRequest,
         metadata: &MetadataMap,
         models: ModelRule,
@@ -73,15 +75,18 @@ impl RayExecutor {
         let submission = Submission {
             draft,
             idempotency,
-            tenant: Tenant::default(),
+            tenant: call.caller.tenant.clone(),
             traceparent,
         };
-        Ok(self.host.submit.submit(submission).await?)
+        let receipt = self.host.submit.submit(submission).await?;
+        call.concerns(&receipt.id);
+        Ok(receipt)
     }
 
     /// How a deliberation stands; an unknown id is `not_found`.
-    async fn poll(&self, id: &str) -> Result<GetDeliberationStatusResponse, Refusal> {
-        match self.host.follow.get(&DeliberationId::new(id)).await {
+    async fn poll(&self, call: &Call, id: &str) -> Result<GetDeliberationStatusResponse, Refusal> {
+        let follow = self.host.follow.of(&call.caller.tenant);
+        match follow.get(&DeliberationId::new(id)).await {
             Ok(view) => Ok(answer::status(&view)),
             Err(follow::Error::Journal(error @ journal::Error::NotFound(_))) => {
                 Ok(answer::not_found(error.to_string()))
@@ -90,15 +95,15 @@ impl RayExecutor {
         }
     }
 
-    /// How the host stands. Statistics that cannot be read are left out and degrade it: a question
+    /// How the host stands. Statistics are of all tenants: who may not see those gets none. Those that cannot be read are left out and degrade it: a question
     /// after its health is answered even then.
-    async fn host_status(&self, include_stats: bool) -> HostStatus {
+    async fn host_status(&self, call: &Call, include_stats: bool) -> HostStatus {
         let mut health = (self.host.health)().await;
         if !self.readiness.is_ready() {
             health = Health::Unhealthy;
         }
         let mut stats = None;
-        if include_stats {
+        if include_stats && call.sees_totals {
             match self.host.follow.totals().await {
                 Ok(totals) => stats = Some(answer::stats(&totals)),
                 Err(error) => {
@@ -117,10 +122,10 @@ impl RayExecutor {
         }
     }
 
-    /// What runs.
-    fn active_jobs(&self) -> GetActiveJobsResponse {
+    /// What runs of the caller's.
+    fn active_jobs(&self, call: &Call) -> GetActiveJobsResponse {
         let now_ms = self.host.clock.unix_ms();
-        let active = self.host.follow.active();
+        let active = self.host.follow.of(&call.caller.tenant).active();
         let jobs = active
             .iter()
             .filter_map(|(id, handle)| job(id, handle, now_ms));

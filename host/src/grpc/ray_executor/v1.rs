@@ -6,6 +6,7 @@ use tonic::{Request, Response, Status};
 
 use super::request::ModelRule;
 use super::{RayExecutor, SUBMITTED, SUBMITTED_MESSAGE};
+use crate::grpc::call::Call;
 use crate::grpc::fields::Api;
 use crate::grpc::pb::ray_executor::v1::ray_executor_service_server::RayExecutorService;
 use crate::grpc::pb::ray_executor::v1::{
@@ -27,10 +28,11 @@ impl RayExecutorService for V1 {
         &self,
         request: Request<ExecuteDeliberationRequest>,
     ) -> Result<Response<ExecuteDeliberationResponse>, Status> {
+        let call = Call::of(&request);
         let (metadata, _, request) = request.into_parts();
         let receipt = self
             .0
-            .execute(EXECUTE, request, &metadata, ModelRule::Optional)
+            .execute(EXECUTE, &call, request, &metadata, ModelRule::Optional)
             .await;
         let receipt = receipt.map_err(|refusal| status(&refusal, Api::RayExecutor))?;
         Ok(Response::new(ExecuteDeliberationResponse {
@@ -44,7 +46,8 @@ impl RayExecutorService for V1 {
         &self,
         request: Request<GetDeliberationStatusRequest>,
     ) -> Result<Response<GetDeliberationStatusResponse>, Status> {
-        let polled = self.0.poll(&request.get_ref().deliberation_id).await;
+        let call = Call::of(&request);
+        let polled = self.0.poll(&call, &request.get_ref().deliberation_id).await;
         let polled = polled.map_err(|refusal| status(&refusal, Api::RayExecutor))?;
         Ok(Response::new(polled))
     }
@@ -53,7 +56,11 @@ impl RayExecutorService for V1 {
         &self,
         request: Request<GetStatusRequest>,
     ) -> Result<Response<GetStatusResponse>, Status> {
-        let told = self.0.host_status(request.get_ref().include_stats).await;
+        let call = Call::of(&request);
+        let told = self
+            .0
+            .host_status(&call, request.get_ref().include_stats)
+            .await;
         Ok(Response::new(GetStatusResponse {
             status: told.health.as_str().to_owned(),
             stats: told.stats,
@@ -63,8 +70,8 @@ impl RayExecutorService for V1 {
 
     async fn get_active_jobs(
         &self,
-        _: Request<GetActiveJobsRequest>,
+        request: Request<GetActiveJobsRequest>,
     ) -> Result<Response<GetActiveJobsResponse>, Status> {
-        Ok(Response::new(self.0.active_jobs()))
+        Ok(Response::new(self.0.active_jobs(&Call::of(&request))))
     }
 }

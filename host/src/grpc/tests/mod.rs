@@ -1,5 +1,6 @@
 //! The services over a real connection, on a host of fakes.
 
+mod access;
 mod calls;
 mod contract;
 mod native;
@@ -28,6 +29,8 @@ use tonic_types::StatusExt as _;
 
 use super::call::Calls;
 use super::{Health, Host, Readiness, Settings, server};
+use crate::access::Access;
+use crate::tls::Incoming;
 
 /// A server on a free port, and a connection to it.
 struct Served {
@@ -57,6 +60,10 @@ impl Served {
     }
 
     async fn start(inference: ScriptedInference, settings: Settings) -> Self {
+        Self::start_with(inference, settings, Access::off()).await
+    }
+
+    async fn start_with(inference: ScriptedInference, settings: Settings, access: Access) -> Self {
         let journal = MemoryJournal::new();
         let fakes = Fakes::idle(
             &journal,
@@ -74,7 +81,7 @@ impl Served {
             clock: Clock::system(),
             health: Arc::new(|| Box::pin(async { Health::Healthy })),
         };
-        let (server, readiness) = server(host, settings).await;
+        let (server, readiness) = server(host, Arc::new(access), settings).await;
         readiness.set(true).await;
         let calls = server.calls.clone();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -82,7 +89,8 @@ impl Served {
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = fakes.tasks.spawn("grpc", async move {
             let stopped = async { stopped.await.unwrap_or_default() };
-            server.serve(listener, stopped).await.unwrap();
+            let incoming = Incoming::new(listener, 1_000, Duration::from_secs(30), None);
+            server.serve(incoming.unwrap(), stopped).await.unwrap();
         });
         let channel = Endpoint::from_shared(format!("http://{address}"))
             .unwrap()
