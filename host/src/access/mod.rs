@@ -16,6 +16,7 @@ mod tokens;
 use std::fmt;
 
 use conclave_core::ids::Tenant;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::admit::{Access, CertificateRule, Error, Mode, Settings};
@@ -25,7 +26,9 @@ pub use self::secret::Bearer;
 pub use self::tokens::Token;
 
 /// What a caller may do. Each may do what the ones before it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Read what is its tenant's.

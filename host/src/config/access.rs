@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::access::Role;
 
 /// `[tls]`
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tls {
     /// The server's certificate and those between it and a root, as PEM. With it both gRPC and HTTP are
@@ -20,7 +21,7 @@ pub struct Tls {
 }
 
 /// `[access]`
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Access {
     /// Whom the host asks who they are.
@@ -38,7 +39,7 @@ pub struct Access {
 }
 
 /// Whom the host asks who they are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AccessMode {
     /// `off` where both addresses are loopback; else `required`, but `legacy` where `GRPC_PORT` is set
@@ -54,7 +55,7 @@ pub enum AccessMode {
 }
 
 /// `[[access.tokens]]`: a token, which itself never stands in a configuration.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AccessToken {
     /// Who shows it, for the audit log; unique.
@@ -76,7 +77,7 @@ pub struct AccessToken {
 }
 
 /// `[[access.certificates]]`: whom the bearer of a client certificate is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AccessCertificate {
     /// A DNS name or URI of the certificate, exactly; `*` stands for every certificate.
@@ -93,7 +94,7 @@ fn default_tenant() -> String {
 }
 
 /// `[access.jwt]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Jwt {
     /// What a token's `iss` must be.
