@@ -80,7 +80,9 @@ pub enum Command {
     /// The script knows the commands and options of this very build: print it again after an update.
     Completions(CompletionsArgs),
     /// Make bearer tokens for `access.tokens` of a host.
-    #[command(subcommand)]
+    ///
+    /// A host knows a token by its sha256 alone; its bearer sends it with every call.
+    #[command(subcommand, after_help = help::TOKEN)]
     Token(TokenCommand),
 }
 
@@ -425,22 +427,19 @@ pub struct CompletionsArgs {
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
     /// Make a fresh token, and print it once with its entry in the configuration.
+    ///
+    /// It is random (256 bits) and kept nowhere: give it to its bearer, who sends it as the header
+    /// `authorization: Bearer TOKEN`. Client commands take it from CONCLAVE_TOKEN or --token-file.
     New(TokenNewArgs),
-    /// Print the sha256 of a token that stands on stdin, for `sha256` in `access.tokens`.
+    /// Print the sha256 of a token on stdin, for `sha256` in `access.tokens`.
+    ///
+    /// A line break behind the token is not part of it. What is printed fits `sha256_file`, too.
     Hash(TokenHashArgs),
 }
 
 /// `conclave token new`
 #[derive(Debug, Args)]
-#[command(after_help = "\
-The token is random (256 bits) and kept nowhere: give it to its bearer, who sends it as the header
-`authorization: Bearer TOKEN`. Client commands take it from CONCLAVE_TOKEN or --token-file. The host
-keeps the sha256 alone.
-
-Examples:
-  conclave token new planner --role client --tenant team-a
-  conclave token new grafana --role viewer --expires 2030-01-31T00:00:00Z
-  conclave token new ops --role operator --json | jq -r .token > ops.token")]
+#[command(after_help = help::TOKEN_NEW)]
 pub struct TokenNewArgs {
     /// Who will show it; it stands in the audit log.
     pub name: String,
@@ -460,9 +459,7 @@ pub struct TokenNewArgs {
 
 /// `conclave token hash`
 #[derive(Debug, Args)]
-#[command(after_help = "\
-Example:
-  conclave token hash < planner.token > planner.sha256       for `sha256_file`")]
+#[command(after_help = help::TOKEN_HASH)]
 pub struct TokenHashArgs {
     /// Print one JSON object.
     #[arg(long)]

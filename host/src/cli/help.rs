@@ -191,6 +191,30 @@ Examples:
 Exit codes:
   0 printed, 2 wrong usage";
 
+pub(super) const TOKEN: &str = "\
+Examples:
+  conclave token new planner --role client --tenant team-a
+
+Exit codes:
+  0 done, 1 failed, 2 wrong usage";
+
+pub(super) const TOKEN_NEW: &str = "\
+Examples:
+  conclave token new planner --role client --tenant team-a
+  conclave token new grafana --role viewer --expires 2030-01-31T00:00:00Z
+  conclave token new ops --role operator --json | jq -r .token > ops.token
+
+Exit codes:
+  0 printed, 1 failed, 2 wrong usage";
+
+pub(super) const TOKEN_HASH: &str = "\
+Examples:
+  conclave token hash            waits for the token and the end of stdin
+  conclave token hash --json
+
+Exit codes:
+  0 printed, 1 failed, 2 wrong usage";
+
 #[cfg(test)]
 mod tests {
     use clap::{Command, CommandFactory as _};
