@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::routing::get;
+use axum::{Extension, Router};
 use conclave_core::entry::{Accepted, Record};
 use conclave_core::events::{self, Event, Telling};
 use conclave_core::ids::{DeliberationId, Seq};
@@ -22,6 +22,8 @@ use futures::stream::{self, Stream, StreamExt as _};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
+
+use crate::access::Caller;
 
 /// Entries that wait to be made into events; those beyond are told as missed.
 const WAITING_MAX: usize = 1_024;
@@ -145,10 +147,18 @@ impl fmt::Debug for Renderer {
     }
 }
 
+/// Shows the caller what is its tenant's.
 async fn page(
     State((feed, stop)): State<(Arc<Feed>, CancellationToken)>,
+    Extension(caller): Extension<Arc<Caller>>,
 ) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
-    let events = feed.listen().map(|shown| Ok(message(&shown)));
+    let events = feed.listen().filter_map(move |shown| {
+        let is_own = match &shown {
+            Shown::Event(event) => event.tenant == caller.tenant,
+            Shown::Missed(_) => true,
+        };
+        std::future::ready(is_own.then(|| Ok(message(&shown))))
+    });
     let events = events.take_until(stop.cancelled_owned());
     Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
 }

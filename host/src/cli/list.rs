@@ -15,7 +15,7 @@ const PAGE_SIZE: usize = 200;
 
 /// Prints deliberations, the newest first, page by page.
 pub(super) async fn list(args: &ListArgs, terminal: &mut Terminal) -> anyhow::Result<Exit> {
-    let mut client = Client::connect(&args.connection.addr).await?;
+    let mut client = Client::connect(&args.connection).await?;
     let limit = if args.limit == 0 {
         usize::MAX
     } else {

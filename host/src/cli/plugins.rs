@@ -13,10 +13,7 @@ use super::{Exit, json};
 
 /// Prints a line for each plugin.
 pub(super) async fn list(args: &PluginListArgs, terminal: &mut Terminal) -> anyhow::Result<Exit> {
-    let plugins = Client::connect(&args.connection.addr)
-        .await?
-        .plugins()
-        .await?;
+    let plugins = Client::connect(&args.connection).await?.plugins().await?;
     let text = if args.connection.json {
         let lines = plugins
             .iter()
@@ -34,10 +31,7 @@ pub(super) async fn inspect(
     args: &PluginInspectArgs,
     terminal: &mut Terminal,
 ) -> anyhow::Result<Exit> {
-    let plugins = Client::connect(&args.connection.addr)
-        .await?
-        .plugins()
-        .await?;
+    let plugins = Client::connect(&args.connection).await?.plugins().await?;
     let found = chosen(&plugins, &args.plugin);
     if found.is_empty() {
         let names = plugins.iter().map(|one| one.plugin_name.as_str());

@@ -58,6 +58,8 @@ impl Default for Config {
             plugins: Plugins::default(),
             prompt: Prompt::default(),
             events: Events::default(),
+            tls: Tls::default(),
+            access: Access::default(),
             log: Log::default(),
             compat: Compat::default(),
             routing: routing::built_in(),
