@@ -1,5 +1,5 @@
-//! The health pages: `/healthz` while the process lives, `/readyz` while it takes work. They are open to
-//! everybody; every other page is for callers that are let in.
+//! The pages for operators: `/healthz` while the process lives and `/readyz` while it takes work, open
+//! to everybody; `/metrics` and every other page for callers that are let in.
 
 use std::fmt;
 use std::future::Future;
@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::header::WWW_AUTHENTICATE;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::header::{ACCEPT, CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures::future::BoxFuture;
 use tokio::sync::watch;
@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use crate::access::audit::Record;
 use crate::access::denied::Kind;
 use crate::access::{Access, Denied, policy};
+use crate::metrics::{self, Metrics};
 use crate::tls::{Incoming, Peer};
 
 /// Where the host stands between its start and its stop.
@@ -77,6 +78,12 @@ impl Readiness {
         });
     }
 
+    /// The phase that it is in.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
     /// Whether it takes work, and if not, why.
     ///
     /// # Errors
@@ -109,9 +116,10 @@ pub async fn serve(
     access: Arc<Access>,
     readiness: Readiness,
     more: Router,
+    metrics: Arc<Metrics>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    let router = router(readiness)
+    let router = router(readiness, metrics)
         .merge(more)
         .layer(from_fn_with_state(access, admit));
     axum::serve(
@@ -122,14 +130,16 @@ pub async fn serve(
     .await
 }
 
-fn router(readiness: Readiness) -> Router {
+fn router(readiness: Readiness, metrics: Arc<Metrics>) -> Router {
+    let scrape = get(async move |headers: HeaderMap| scraped(&metrics, &headers));
     Router::new()
+        .route("/metrics", scrape)
         .route("/healthz", get(async || "alive\n"))
         .route("/readyz", get(readyz))
         .fallback(async || {
             (
                 StatusCode::NOT_FOUND,
-                "no such page; there are /healthz, /readyz and /events\n",
+                "no such page; there are /healthz, /readyz, /metrics and /events\n",
             )
         })
         .with_state(readiness)
@@ -181,6 +191,18 @@ fn refused(denied: &Denied) -> Response {
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
     response
+}
+
+/// The metrics, in the form that the scraper asks for.
+fn scraped(metrics: &Metrics, headers: &HeaderMap) -> impl IntoResponse + use<> {
+    let accepted = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    let open = accepted.is_some_and(|accepted| accepted.contains("application/openmetrics-text"));
+    let (form, text) = if open {
+        (metrics::OPEN_METRICS, metrics.open_metrics())
+    } else {
+        (metrics::PROMETHEUS_TEXT, metrics.prometheus_text())
+    };
+    ([(CONTENT_TYPE, form)], text)
 }
 
 async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, String) {

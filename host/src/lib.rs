@@ -7,6 +7,7 @@ pub mod config;
 pub mod events_page;
 pub mod grpc;
 pub mod http;
+pub mod metrics;
 pub mod nats;
 pub mod openai;
 pub mod plugin_store;

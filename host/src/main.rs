@@ -1,10 +1,12 @@
 //! The binary `conclave`: the story of how a host starts and stops.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use conclave::cli::{self, Cli, Command, ServeArgs};
 use conclave::config::{self, Environment, Loaded};
+use conclave::metrics::Metrics;
 use conclave::serve::{self, Host, Listeners, Serving, Signals};
 use conclave::telemetry;
 
@@ -42,33 +44,43 @@ fn main() -> ExitCode {
 
 async fn serve(args: &ServeArgs, environment: &Environment) -> anyhow::Result<ExitCode> {
     let loaded = config::load(&args.sources(environment.clone()))?;
-    telemetry::start(&loaded.config.log)?;
+    let traces = telemetry::start(&loaded.config.log, &loaded.config.telemetry)?;
+    let metrics = Metrics::new();
+    if let Some(traces) = &traces {
+        traces.measure(&metrics);
+    }
     for notice in &loaded.notices {
         tracing::warn!("{notice}");
     }
 
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let serving = tokio::select! {
-        serving = start(loaded) => serving?,
+        serving = start(loaded, metrics) => serving?,
         // Nothing was promised to anybody yet.
         signal = signals.next() => return Ok(signal.exit_code().into()),
     };
 
     let signal = signals.next().await;
     tracing::info!(%signal, "stopping; a second signal exits at once");
+    let shut_down = async {
+        serving.shut_down().await;
+        if let Some(traces) = traces {
+            traces.stop().await;
+        }
+    };
     tokio::select! {
-        () = serving.shut_down() => Ok(ExitCode::SUCCESS),
+        () = shut_down => Ok(ExitCode::SUCCESS),
         // What was accepted is in the journal, and goes on at the next start.
         signal = signals.next() => std::process::exit(signal.exit_code().into()),
     }
 }
 
-async fn start(loaded: Loaded) -> anyhow::Result<Serving> {
+async fn start(loaded: Loaded, metrics: Arc<Metrics>) -> anyhow::Result<Serving> {
     let listeners = Listeners::bind(&loaded.config.server).await?;
-    let journal = serve::open_journal(&loaded.config)?;
+    let journal = serve::open_journal(&loaded.config, &metrics)?;
     let nats = serve::start_nats(&loaded).await?;
     let engine = serve::start_engine(&loaded.config)?;
     let plugins = serve::open_plugins(&loaded.config, &engine)?;
-    let host = Host::compose(loaded, journal, engine, plugins, nats)?;
+    let host = Host::compose(loaded, journal, engine, plugins, nats, metrics)?;
     Ok(host.serve(listeners).await?)
 }

@@ -2,6 +2,7 @@
 
 mod error;
 mod events;
+mod measure;
 mod open_files;
 mod signals;
 mod stop;
@@ -17,11 +18,12 @@ use conclave_core::follow::FollowDeliberation;
 use conclave_core::inspect::InspectPlugins;
 use conclave_core::listing::ListDeliberations;
 use conclave_core::live::Live;
-use conclave_core::observer::Observers;
+use conclave_core::observer::{Observer, Observers};
 use conclave_core::plugin::Plugins as _;
 use conclave_core::run::RunDeliberation;
 use conclave_core::session::Ports;
 use conclave_core::slots::Slots;
+use conclave_core::span::SessionSpans;
 use conclave_core::submit::SubmitDeliberation;
 use conclave_core::tasks::Tasks;
 use tokio::net::TcpListener;
@@ -31,13 +33,14 @@ use crate::access::Access;
 use crate::config::{Config, Loaded, Server};
 use crate::grpc::Health;
 use crate::http::{Phase, Readiness};
+use crate::metrics::{MeteredInference, Metrics};
 use crate::nats::Nats;
 use crate::openai::OpenAi;
 use crate::plugin_store::PluginStore;
 use crate::sqlite::SqliteJournal;
 use crate::tls::{Incoming, Protocol, Tls};
 use crate::wasm::{Engine, WasmRuntime};
-use crate::{grpc, http, telemetry};
+use crate::{grpc, http, sqlite, telemetry};
 
 use self::events::EventParts;
 pub use error::Error;
@@ -45,9 +48,9 @@ pub use signals::{Signal, Signals};
 
 /// How long paused sessions may take to journal that they rest, and open calls to end.
 ///
-/// With the grace period of 20 s by default, and the second that `main` leaves to threads, this stays
-/// below the 30 s after which Kubernetes kills.
-const DRAIN: Duration = Duration::from_secs(8);
+/// With the grace period of 20 s by default, the two seconds of the last spans, and the second that
+/// `main` leaves to threads, this stays below the 30 s after which Kubernetes kills.
+const DRAIN: Duration = Duration::from_secs(6);
 
 /// Probes, scrapers and watchers of pages; each has a connection of its own.
 const HTTP_CONNECTIONS_MAX: usize = 1_024;
@@ -94,9 +97,11 @@ async fn bind(key: &'static str, addr: SocketAddr) -> Result<Listener, Error> {
 ///
 /// # Errors
 /// When it is in use, of a later build, or cannot be written.
-pub fn open_journal(config: &Config) -> Result<Arc<SqliteJournal>, Error> {
+pub fn open_journal(config: &Config, metrics: &Metrics) -> Result<Arc<SqliteJournal>, Error> {
+    let commits = Arc::clone(&metrics.journal);
+    let on_commit = Box::new(move |commit: &sqlite::Commit| commits.ended(commit));
     let telling = config.events.telling();
-    let journal = SqliteJournal::open_telling(config.journal_path(), telling)?;
+    let journal = SqliteJournal::open_with(config.journal_path(), telling, on_commit)?;
     Ok(Arc::new(journal))
 }
 
@@ -143,6 +148,7 @@ pub struct Host {
     readiness: Readiness,
     access: Arc<Access>,
     tls: Option<Tls>,
+    metrics: Arc<Metrics>,
 }
 
 impl Host {
@@ -156,6 +162,7 @@ impl Host {
         engine: Arc<Engine>,
         plugins: Arc<PluginStore>,
         nats: Option<Arc<Nats>>,
+        metrics: Arc<Metrics>,
     ) -> Result<Self, Error> {
         let Loaded {
             config,
@@ -168,13 +175,20 @@ impl Host {
         let clock = Clock::system();
         let tasks = Tasks::default();
         let events = EventParts::compose(&journal, nats, config.events.telling());
+        let openai = OpenAi::new(config.openai(api_keys))?;
+        let inference = MeteredInference::new(openai, Arc::clone(&metrics.generations));
+        let calls = Arc::clone(&metrics.plugins);
+        let runtime = WasmRuntime::new(Arc::clone(&engine), plugins.clone());
+        let mut observers: Vec<Arc<dyn Observer>> = vec![metrics.deliberations.clone()];
+        observers.extend(events.observers());
         let ports = Ports {
             journal: journal.clone(),
-            inference: Arc::new(OpenAi::new(config.openai(api_keys))?),
-            runtime: Arc::new(WasmRuntime::new(engine, plugins.clone())),
+            inference: Arc::new(inference),
+            runtime: Arc::new(runtime.measured(Arc::new(move |call| calls.ended(call)))),
             clock,
             tasks: tasks.clone(),
-            observers: Observers::new(events.observers()),
+            observers: Observers::new(observers),
+            spans: SessionSpans::new(telemetry::spans::session),
             retry: config.retry(),
             in_flight: Slots::new(config.inference.in_flight_max),
         };
@@ -187,6 +201,12 @@ impl Host {
             clock,
             config.terms(),
         );
+        let asked = Arc::clone(&journal);
+        let readiness = Readiness::new(move || {
+            let journal = Arc::clone(&asked);
+            async move { journal.healthy().await }
+        });
+        measure::measure(&metrics, &config, &live, &journal, &engine, &readiness);
         Ok(Self {
             config,
             clock,
@@ -197,12 +217,10 @@ impl Host {
             submit: Arc::new(submit),
             follow: FollowDeliberation::new(journal.clone(), journal.clone(), live),
             events,
-            readiness: Readiness::new(move || {
-                let journal = Arc::clone(&journal);
-                async move { journal.healthy().await }
-            }),
+            readiness,
             access,
             tls,
+            metrics,
         })
     }
 
@@ -232,6 +250,7 @@ impl Host {
             Arc::clone(&self.access),
             self.readiness.clone(),
             self.events.page(&stop),
+            Arc::clone(&self.metrics),
             stop.clone().cancelled_owned(),
         );
         self.tasks.spawn("http", async move {
@@ -329,6 +348,7 @@ impl Host {
         let nats = self.events.nats.clone();
         let policy = self.config.terms().policy;
         grpc::Host {
+            calls: self.metrics.calls.clone(),
             submit: Arc::clone(&self.submit),
             follow: self.follow.clone(),
             list: ListDeliberations::new(self.journal.clone(), self.journal.clone()),
@@ -372,7 +392,7 @@ impl Serving {
         self.grpc_addr
     }
 
-    /// Where the health pages are.
+    /// Where health and metrics are.
     #[must_use]
     pub fn http_addr(&self) -> SocketAddr {
         self.http_addr

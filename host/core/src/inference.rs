@@ -44,6 +44,10 @@ pub struct Request {
     /// What is left until the generation's or the deliberation's deadline. The session enforces it;
     /// an adapter may tell the engine.
     pub timeout: Duration,
+    /// W3C trace context of the deliberation's submit.
+    pub traceparent: Option<String>,
+    /// What tracing systems of the client add to it.
+    pub tracestate: Option<String>,
 }
 
 /// Receives the tokens of one attempt while they come.
@@ -194,6 +198,21 @@ impl Error {
             | Self::Rejected { .. }
             | Self::NotAllowed { .. }
             | Self::Protocol { .. } => false,
+        }
+    }
+
+    /// The variant's name, for metrics and traces.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::UnknownModel { .. } => "unknown_model",
+            Self::Rejected { .. } => "rejected",
+            Self::NotAllowed { .. } => "not_allowed",
+            Self::Overloaded { .. } => "overloaded",
+            Self::Unavailable { .. } => "unavailable",
+            Self::Stalled { .. } => "stalled",
+            Self::Protocol { .. } => "protocol",
+            Self::Interrupted { .. } => "interrupted",
         }
     }
 

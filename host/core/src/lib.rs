@@ -30,6 +30,7 @@ pub mod run;
 pub mod runtime;
 pub mod session;
 pub mod slots;
+pub mod span;
 pub mod submit;
 pub mod tally;
 pub mod task_type;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::Instrument as _;
 
 use crate::entry::{Entry, Record};
 use crate::ids::{DeliberationId, Digest, Seq};
@@ -13,6 +14,7 @@ use crate::journal::{self, Creation, IdempotencyKey};
 use crate::live::{Handle, Live, Standing, Wish};
 use crate::outcome::{Cause, CauseKind, Spent, Verdict};
 use crate::session::{End, Ports, Session, Unopenable};
+use crate::span;
 
 /// How long a session rests before it is resumed, when the journal did not take its entries.
 const JOURNAL_RETRY: Duration = Duration::from_secs(1);
@@ -242,7 +244,12 @@ impl RunDeliberation {
                 return Ok(End::Paused);
             }
         };
-        let run = AssertUnwindSafe(session.run()).catch_unwind().await;
+        let span = self.ports.spans.of(handle.accepted());
+        let run = AssertUnwindSafe(session.run()).catch_unwind();
+        let run = run.instrument(span.clone()).await;
+        if let Ok(End::Finished(last)) = &run {
+            span::note_end(&span, last);
+        }
         Ok(run.unwrap_or_else(|_| {
             tracing::error!("a session panicked; it rests until the host starts again");
             session.give_up();

@@ -41,6 +41,7 @@ use crate::observer::Observers;
 use crate::outcome::{Cause, CauseKind, Outcome, Proposal, Verdict};
 use crate::runtime::{self, PluginTask, Runtime};
 use crate::slots::Slots;
+use crate::span::SessionSpans;
 use crate::tasks::Tasks;
 
 use self::chance::Chance;
@@ -67,6 +68,8 @@ pub struct Ports {
     pub tasks: Tasks,
     /// Who is told of every entry.
     pub observers: Observers,
+    /// What sessions run in, in a trace.
+    pub spans: SessionSpans,
     /// How failed generations are tried again.
     pub retry: Retry,
     /// Bounds the generations that the host has in flight, over all sessions.

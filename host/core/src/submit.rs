@@ -43,6 +43,8 @@ pub struct Submission {
     pub tenant: Tenant,
     /// W3C trace context.
     pub traceparent: Option<String>,
+    /// W3C trace state that came with it.
+    pub tracestate: Option<String>,
 }
 
 /// What was accepted.
@@ -145,6 +147,7 @@ impl SubmitDeliberation {
             semantics: SEMANTICS_VERSION,
             tenant,
             traceparent: submission.traceparent,
+            tracestate: submission.tracestate,
         };
         let record = Arc::new(Record {
             seq: Seq::START.next(),

@@ -20,7 +20,8 @@ impl Tasks {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let span = tracing::debug_span!("task", name);
+        // It may outlive what started it: a span is open for as long as it has children.
+        let span = tracing::debug_span!(parent: None, "task", name);
         self.tracker.spawn(future.instrument(span))
     }
 

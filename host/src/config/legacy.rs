@@ -1,4 +1,4 @@
-//! The variables that deployments of the service before set.
+//! Variables of other names: those that deployments of the service before set, and OpenTelemetry's.
 
 use super::environment::Environment;
 use super::keys;
@@ -58,6 +58,35 @@ impl Legacy {
     }
 }
 
+/// The variables of OpenTelemetry that are settings here; those of a signal go first.
+/// <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>
+const OPEN_TELEMETRY: [(&str, &str); 3] = [
+    (
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "telemetry.otlp_endpoint",
+    ),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry.otlp_endpoint"),
+    ("OTEL_SERVICE_NAME", "telemetry.service_name"),
+];
+
+fn open_telemetry(environment: &Environment, outdone: impl Fn(&str) -> bool) -> Vec<Translated> {
+    let mut values: Vec<Translated> = Vec::new();
+    for (variable, key) in OPEN_TELEMETRY {
+        let taken = values.iter().any(|value| value.key == key);
+        if let Some(text) = environment.get(variable)
+            && !taken
+            && !outdone(key)
+        {
+            values.push(Translated {
+                variable,
+                key,
+                text: text.to_owned(),
+            });
+        }
+    }
+    values
+}
+
 /// Reads the variables of old. One whose key has a variable of its own that is set says nothing.
 pub(super) fn read(environment: &Environment) -> Legacy {
     let mut legacy = Legacy::default();
@@ -88,6 +117,7 @@ pub(super) fn read(environment: &Environment) -> Legacy {
     if !outdone("events.nats_url") {
         legacy.add_nats(environment);
     }
+    legacy.values.extend(open_telemetry(environment, outdone));
     let unused: Vec<_> = NOT_USED_YET
         .into_iter()
         .filter(|name| environment.get(name).is_some())
@@ -100,4 +130,30 @@ pub(super) fn read(environment: &Environment) -> Legacy {
         ));
     }
     legacy
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn open_telemetrys_variables_are_settings_and_those_of_the_signal_go_first() {
+        let read = |variables: &[(&str, &str)]| {
+            let environment: Environment = variables.iter().copied().collect();
+            let values = read(&environment).values.into_iter();
+            values
+                .map(|value| (value.key, value.text))
+                .collect::<Vec<_>>()
+        };
+        let general = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a:4317");
+        let traces = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://b:4317");
+        let own = ("CONCLAVE_TELEMETRY_OTLP_ENDPOINT", "http://c:4317");
+        let endpoint = |text: &str| vec![("telemetry.otlp_endpoint", text.to_owned())];
+        assert_eq!(read(&[general]), endpoint("http://a:4317"));
+        assert_eq!(read(&[general, traces]), endpoint("http://b:4317"));
+        assert!(read(&[general, traces, own]).is_empty());
+        let name = ("OTEL_SERVICE_NAME", "deliberation");
+        let named = [("telemetry.service_name", "deliberation".to_owned())];
+        assert_eq!(read(&[name]), named);
+    }
 }

@@ -42,7 +42,7 @@ pub use problem::{Error, Origin, Problem};
 pub use reference::reference;
 pub use routing::{NamedPlugin, RoutingRule};
 pub use settings::{
-    Compat, Config, Format, Grpc, Inference, Key, Limits, Log, Plugins, Prompt, Server,
+    Compat, Config, Format, Grpc, Inference, Key, Limits, Log, Plugins, Prompt, Server, Telemetry,
 };
 
 /// Where values come from, beside the defaults.

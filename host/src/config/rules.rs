@@ -32,6 +32,7 @@ pub(super) fn broken(config: &Config, origins: &BTreeMap<String, Origin>) -> Vec
     ] {
         rules.range(&format!("events.{key}"), seconds, 1..=600);
     }
+    telemetry(config, &mut rules);
     for name in &config.prompt.metadata_allowed {
         rules.not_blank("prompt.metadata_allowed", name);
     }
@@ -233,6 +234,23 @@ fn routing(config: &Config, rules: &mut Rules<'_>) {
             });
         }
     }
+}
+
+fn telemetry(config: &Config, rules: &mut Rules<'_>) {
+    let telemetry = &config.telemetry;
+    if let Some(endpoint) = &telemetry.otlp_endpoint {
+        let plain = endpoint.url().scheme() == "http";
+        rules.check("telemetry.otlp_endpoint", endpoint, plain, || {
+            "must be an http URL: run a collector beside the host, which sends on over TLS"
+                .to_owned()
+        });
+    }
+    rules.not_blank("telemetry.service_name", &telemetry.service_name);
+    rules.range(
+        "telemetry.sample_percent",
+        telemetry.sample_percent,
+        0..=100,
+    );
 }
 
 struct Rules<'a> {

@@ -39,6 +39,8 @@ pub struct Config {
     pub events: Events,
     /// What is logged.
     pub log: Log,
+    /// What is traced.
+    pub telemetry: Telemetry,
     /// How clients of the services before are answered.
     pub compat: Compat,
     /// Which plugins a request gets that names no strategy: the first rule that matches decides, and
@@ -302,6 +304,31 @@ pub enum Format {
     Pretty,
     /// One JSON object a line.
     Json,
+}
+
+/// `[telemetry]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Telemetry {
+    /// Where traces go: the OTLP/gRPC address of a collector, for example `http://127.0.0.1:4317`.
+    /// Nothing is traced without one. `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` and
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT` say the same.
+    pub otlp_endpoint: Option<Endpoint>,
+    /// What the host calls itself in traces; `OTEL_SERVICE_NAME` says the same.
+    pub service_name: String,
+    /// How many of a hundred traces that begin at this host are recorded; where a client's
+    /// `traceparent` has decided, that stands. At 100, `OTEL_TRACES_SAMPLER` may decide.
+    pub sample_percent: u32,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self {
+            otlp_endpoint: None,
+            service_name: "conclave".to_owned(),
+            sample_percent: 100,
+        }
+    }
 }
 
 /// `[compat]`

@@ -12,14 +12,15 @@ use tokio::time::Instant;
 use tonic::Code;
 use tonic::body::Body;
 use tonic::codegen::Service;
-use tonic::codegen::http::{HeaderMap, Request, Response};
-use tracing::Instrument as _;
+use tonic::codegen::http::{HeaderMap, Request, Response, Uri};
+use tracing::{Instrument as _, Span};
 
 use super::fields::Api;
 use super::status::{Refusal, code_name, status};
 use crate::access::audit::{Place, Record};
 use crate::access::policy::{self, Rule};
 use crate::access::{Access, Caller, Denied};
+use crate::telemetry::spans;
 use crate::tls::Peer;
 
 /// What a service can learn of the call that it serves, from the request's extensions.
@@ -67,14 +68,65 @@ impl Call {
     }
 }
 
+/// Measures calls; probes of the host's health too. It must not block.
+pub trait CallMeter: Send + Sync {
+    /// A call came.
+    fn began(&self);
+    /// It was answered, or the client went away; of a stream, it began. The path is the client's.
+    fn ended(&self, path: &str, code: Code, took: Duration);
+}
+
+/// A call that is not answered; dropping it tells the meter.
+struct Open {
+    meter: Arc<dyn CallMeter>,
+    uri: Uri,
+    started: Instant,
+    code: Code,
+}
+
+impl Open {
+    fn new(meter: &Arc<dyn CallMeter>, uri: &Uri) -> Self {
+        meter.began();
+        Self {
+            meter: Arc::clone(meter),
+            uri: uri.clone(),
+            started: Instant::now(),
+            // What stands when the client goes away.
+            code: Code::Cancelled,
+        }
+    }
+
+    /// Takes note of the answer, also in the log and in the span.
+    fn answered(mut self, response: &Response<Body>, span: &Span) {
+        self.code = note(response, self.started);
+        spans::note_call(span, self.code);
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let took = self.started.elapsed();
+        self.meter.ended(self.uri.path(), self.code, took);
+    }
+}
+
 /// Serves calls with the services of `inner`.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Calls<S> {
     inner: S,
     access: Arc<Access>,
     places: Arc<Semaphore>,
     places_max: usize,
     message_bytes_max: usize,
+    meter: Arc<dyn CallMeter>,
+}
+
+impl<S> std::fmt::Debug for Calls<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Calls")
+            .field("places_max", &self.places_max)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<S> Calls<S> {
@@ -85,6 +137,7 @@ impl<S> Calls<S> {
         access: Arc<Access>,
         places_max: usize,
         message_bytes_max: usize,
+        meter: Arc<dyn CallMeter>,
     ) -> Self {
         Self {
             inner,
@@ -92,6 +145,7 @@ impl<S> Calls<S> {
             places: Arc::new(Semaphore::new(places_max)),
             places_max,
             message_bytes_max,
+            meter,
         }
     }
 
@@ -124,8 +178,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Answering {
-        let started = Instant::now();
-        let span = span_of(&request);
+        let open = Open::new(&self.meter, request.uri());
+        let started = open.started;
+        let span = spans::call(&mut request);
         // tonic answers a call whose `grpc-timeout` has passed with CANCELLED. This timer was started
         // before tonic's and is a millisecond shorter, so that the client gets what gRPC promises.
         let deadline = grpc_timeout(request.headers()).and_then(|timeout| {
@@ -136,7 +191,7 @@ where
             Err(refusal) => {
                 let _entered = span.enter();
                 let response = refused(&refusal);
-                note(&response, started);
+                open.answered(&response, &span);
                 return Box::pin(std::future::ready(Ok(response)));
             }
         };
@@ -144,6 +199,7 @@ where
         // The one that has said that it is ready.
         let mut inner = std::mem::replace(&mut self.inner, waits);
         let message_bytes_max = self.message_bytes_max;
+        let answering_span = span.clone();
         let answering = async move {
             let rule = policy::of_method(request.uri().path());
             let peer = request.extensions().get::<Peer>().cloned();
@@ -154,7 +210,7 @@ where
                 Err(denied) => {
                     note_denied(&access, method, peer.as_ref(), &denied).await;
                     let response = refused(&Refusal::Denied(denied));
-                    note(&response, started);
+                    open.answered(&response, &answering_span);
                     return Ok(response);
                 }
             };
@@ -178,7 +234,7 @@ where
             if let Some(audited) = audited {
                 audited.end(code_of(&response));
             }
-            note(&response, started);
+            open.answered(&response, &answering_span);
             Ok(response)
         };
         Box::pin(answering.instrument(span))
@@ -254,20 +310,6 @@ async fn note_denied(access: &Access, method: &str, peer: Option<&Peer>, denied:
     audit.place().await.note(&record);
 }
 
-fn span_of(request: &Request<Body>) -> tracing::Span {
-    let header = |name| {
-        request
-            .headers()
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-    };
-    tracing::debug_span!(
-        "grpc",
-        method = request.uri().path(),
-        request_id = header("x-request-id"),
-    )
-}
-
 /// These refusals concern no field, so that they read the same in every API.
 fn refused(refusal: &Refusal) -> Response<Body> {
     status(refusal, Api::ConclaveV1).into_http()
@@ -283,7 +325,7 @@ fn is_too_large(response: &Response<Body>) -> bool {
 }
 
 /// Logs how the call was answered; of a stream, how it began.
-fn note(response: &Response<Body>, started: Instant) {
+fn note(response: &Response<Body>, started: Instant) -> Code {
     let code = code_of(response);
     let latency_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     match code {
@@ -293,6 +335,7 @@ fn note(response: &Response<Body>, started: Instant) {
         Code::Ok => tracing::debug!(?code, latency_ms, "answered"),
         _ => tracing::debug!(?code, latency_ms, "refused"),
     }
+    code
 }
 
 /// How the call was answered, where that is known before its stream has ended.

@@ -9,6 +9,9 @@ use super::status::Refusal;
 /// Characters that a key of a client may have.
 const KEY_CHARS_MAX: usize = 128;
 
+/// How much of a trace state is passed on: what the specification asks for (section 3.3.1.5).
+const TRACESTATE_BYTES_MAX: usize = 512;
+
 /// The headers of a submit.
 #[derive(Debug, Default)]
 pub(super) struct Headers {
@@ -22,6 +25,8 @@ pub(super) struct Headers {
     pub(super) scorer: Option<PluginChoice>,
     /// `traceparent`, when it is one: tracing fails no call.
     pub(super) traceparent: Option<String>,
+    /// `tracestate`, when it came with a `traceparent`.
+    pub(super) tracestate: Option<String>,
 }
 
 impl Headers {
@@ -32,17 +37,16 @@ impl Headers {
                 .map(|text| plugin_choice(name, &text))
                 .transpose()
         };
-        let traceparent = metadata
-            .get("traceparent")
-            .and_then(|value| value.to_str().ok());
+        let text = |name| metadata.get(name).and_then(|value| value.to_str().ok());
+        let traceparent = text("traceparent").filter(|text| is_traceparent(text));
+        let tracestate = text("tracestate").filter(|text| text.len() <= TRACESTATE_BYTES_MAX);
         Ok(Self {
             idempotency_key: key(metadata, "idempotency-key")?,
             correlation_id: key(metadata, "x-correlation-id")?,
             strategy: choice("x-conclave-strategy")?,
             scorer: choice("x-conclave-scorer")?,
-            traceparent: traceparent
-                .filter(|text| is_traceparent(text))
-                .map(ToOwned::to_owned),
+            tracestate: traceparent.and(tracestate).map(ToOwned::to_owned),
+            traceparent: traceparent.map(ToOwned::to_owned),
         })
     }
 }

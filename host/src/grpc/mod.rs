@@ -26,7 +26,9 @@ use conclave_core::inspect::InspectPlugins;
 use conclave_core::listing::ListDeliberations;
 use conclave_core::submit::SubmitDeliberation;
 use futures::future::BoxFuture;
+use prost::Message as _;
 
+pub use self::call::CallMeter;
 pub use self::health::{Health, Readiness};
 pub use self::server::{ResponseShape, Server, Settings, server};
 pub(crate) use self::status::code_name;
@@ -42,6 +44,38 @@ pub mod pb {
 
     /// The encoded `google.protobuf.FileDescriptorSet` of all of them.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/grpc.bin"));
+}
+
+/// Every method that is served, as `package.Service/Method`.
+///
+/// # Panics
+/// Never: the build script and the libraries wrote the descriptors.
+#[must_use]
+pub fn methods() -> Vec<String> {
+    const SOUND: &str = "it is a descriptor set";
+    let sets = [
+        pb::DESCRIPTORS,
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+    ];
+    let files = sets.into_iter().flat_map(|set| {
+        let set = prost_types::FileDescriptorSet::decode(set).expect(SOUND);
+        set.file
+    });
+    let mut methods: Vec<_> = files
+        .flat_map(|file| {
+            let package = file.package().to_owned();
+            file.service.into_iter().flat_map(move |service| {
+                let service_name = format!("{package}.{}", service.name());
+                let methods = service.method.into_iter();
+                methods.map(move |method| format!("{service_name}/{}", method.name()))
+            })
+        })
+        .collect();
+    methods.sort();
+    methods.dedup();
+    methods
 }
 
 /// What the services are for.
@@ -61,6 +95,8 @@ pub struct Host {
     pub clock: Clock,
     /// How the host stands now, for `GetStatus`; it is asked at each call.
     pub health: Arc<dyn Fn() -> BoxFuture<'static, Health> + Send + Sync>,
+    /// Who measures calls.
+    pub calls: Arc<dyn CallMeter>,
 }
 
 impl fmt::Debug for Host {

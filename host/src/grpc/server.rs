@@ -95,6 +95,7 @@ pub async fn server(host: Host, access: Arc<Access>, settings: Settings) -> (Ser
     let health = tonic_health::server::HealthService::from_health_reporter(reporter.clone());
     let readiness = Readiness::new(reporter, SERVICES).await;
     let bytes_max = settings.message_bytes_max;
+    let meter = Arc::clone(&host.calls);
     let ray_executor = RayExecutor::new(host.clone(), readiness.clone());
     let fleet_v1 = FleetV1 {
         common: ray_executor.clone(),
@@ -126,7 +127,7 @@ pub async fn server(host: Host, access: Arc<Access>, settings: Settings) -> (Ser
     .add_service(reflected().build_v1().expect(SOUND))
     .add_service(reflected().build_v1alpha().expect(SOUND))
     .prepare();
-    let calls = Calls::new(routes, access, settings.calls_max, bytes_max);
+    let calls = Calls::new(routes, access, settings.calls_max, bytes_max, meter);
     (Server { calls, settings }, readiness)
 }
 

@@ -20,6 +20,7 @@ use super::retry_after;
 use super::server::Server;
 use super::settings::Settings;
 use super::sse::Events;
+use crate::telemetry::TraceHeaders;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -34,6 +35,7 @@ pub(super) struct Call<'a> {
     settings: &'a Settings,
     server: &'a Server,
     request: &'a Request,
+    trace: TraceHeaders,
     started: Instant,
 }
 
@@ -43,12 +45,14 @@ impl<'a> Call<'a> {
         settings: &'a Settings,
         server: &'a Server,
         request: &'a Request,
+        trace: TraceHeaders,
     ) -> Self {
         Self {
             client,
             settings,
             server,
             request,
+            trace,
             started: Instant::now(),
         }
     }
@@ -109,6 +113,16 @@ impl<'a> Call<'a> {
         // An id that does not fit into a header is only missing from the engine's log.
         if let Ok(id) = HeaderValue::try_from(self.request.id.to_string()) {
             headers.insert(REQUEST_ID, id);
+        }
+        let trace = [
+            ("traceparent", &self.trace.traceparent),
+            ("tracestate", &self.trace.tracestate),
+        ];
+        for (name, text) in trace {
+            let value = text.as_deref().map(HeaderValue::from_str);
+            if let Some(Ok(value)) = value {
+                headers.insert(name, value);
+            }
         }
         *http.body_mut() = Some(json.into());
         http

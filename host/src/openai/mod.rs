@@ -25,12 +25,15 @@ use conclave_core::generation::Generation;
 use conclave_core::inference::{Error, Inference, Progress, Request};
 use reqwest::dns::Resolve;
 use reqwest::{Client, redirect, retry};
+use tracing::Instrument as _;
 
 use addresses::FilteringResolver;
 use call::Call;
 pub use models::ModelsError;
 use server::Servers;
 pub use settings::{ApiKey, InvalidSettings, Settings};
+
+use crate::telemetry::gen_ai::Attempt;
 
 /// Runs generations on OpenAI-compatible servers; one HTTP client and its pool of connections serve
 /// all of them.
@@ -97,8 +100,13 @@ impl Inference for OpenAi {
             endpoint: request.endpoint.clone(),
             reason,
         })?;
-        Call::new(&self.client, &self.settings, server, request)
+        let attempt = Attempt::begin(request);
+        let trace = attempt.headers(request);
+        let result = Call::new(&self.client, &self.settings, server, request, trace)
             .run(progress)
-            .await
+            .instrument(attempt.span().clone())
+            .await;
+        attempt.end(&result);
+        result
     }
 }

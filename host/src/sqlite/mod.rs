@@ -38,6 +38,7 @@ use crate::sqlite::reader::Readers;
 use crate::sqlite::summary::Summary;
 use crate::sqlite::transaction::{Done, Write};
 use crate::sqlite::writer::Writer;
+pub use crate::sqlite::writer::{Commit, OnCommit};
 
 /// Why a journal file cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -97,14 +98,19 @@ impl SqliteJournal {
     /// # Errors
     /// When another host has it open, a later build wrote it, or it cannot be read or written.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
-        Self::open_telling(path, Telling::Nothing)
+        Self::open_with(path, Telling::Nothing, Box::new(|_| ()))
     }
 
-    /// As [`SqliteJournal::open`], and it owes events of these entries.
+    /// As [`SqliteJournal::open`]; it owes events of the entries that are told, and tells of every
+    /// commit.
     ///
     /// # Errors
     /// As [`SqliteJournal::open`].
-    pub fn open_telling(path: impl AsRef<Path>, telling: Telling) -> Result<Self, OpenError> {
+    pub fn open_with(
+        path: impl AsRef<Path>,
+        telling: Telling,
+        on_commit: OnCommit,
+    ) -> Result<Self, OpenError> {
         let path = path.as_ref();
         let lock = files::claim(path)?;
         let failed = |source| OpenError::Database {
@@ -114,7 +120,7 @@ impl SqliteJournal {
         let connection = schema::open_writer(path)?;
         let checkpoints = schema::open_checkpointer(path).map_err(failed)?;
         outbox::forget_settled(&connection).map_err(failed)?;
-        let writer = Writer::start(connection, checkpoints, telling);
+        let writer = Writer::start(connection, checkpoints, telling, on_commit);
         let writer = writer.map_err(|source| OpenError::File {
             path: path.to_owned(),
             source,
@@ -124,6 +130,18 @@ impl SqliteJournal {
             writer,
             _lock: lock,
         })
+    }
+
+    /// Writes that wait for a commit.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.writer.queued()
+    }
+
+    /// Whether the last write succeeded.
+    #[must_use]
+    pub fn takes_writes(&self) -> bool {
+        self.writer.last_write_succeeded()
     }
 
     /// Whether the journal takes writes: whether the last one succeeded. If it did not, a small one

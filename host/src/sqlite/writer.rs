@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use conclave_core::events::Telling;
 use conclave_core::journal::Error;
@@ -55,6 +55,7 @@ impl Writer {
         connection: Connection,
         checkpoints: Connection,
         telling: Telling,
+        on_commit: OnCommit,
     ) -> std::io::Result<Self> {
         let (queue, requests) = mpsc::channel(QUEUE_MAX);
         let healthy = Arc::new(AtomicBool::new(true));
@@ -63,6 +64,7 @@ impl Writer {
             connection,
             telling,
             healthy: Arc::clone(&healthy),
+            on_commit,
         };
         let thread = Builder::new()
             .name("journal-writer".to_owned())
@@ -92,6 +94,12 @@ impl Writer {
         }
         let probe = tokio::time::timeout(PROBE_TIMEOUT, self.write(Write::Probe));
         matches!(probe.await, Ok(Ok(_)))
+    }
+
+    /// Writes that wait for a commit.
+    pub(super) fn queued(&self) -> usize {
+        let room = self.queue.as_ref().map(mpsc::Sender::capacity);
+        QUEUE_MAX - room.unwrap_or(QUEUE_MAX)
     }
 
     pub(super) fn last_write_succeeded(&self) -> bool {
@@ -139,7 +147,22 @@ struct Thread {
     connection: Connection,
     telling: Telling,
     healthy: Arc<AtomicBool>,
+    on_commit: OnCommit,
 }
+
+/// A transaction that ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Commit {
+    /// How long it took, until it was durable.
+    pub took: Duration,
+    /// How many writes it held.
+    pub writes: usize,
+    /// Whether the storage failed it.
+    pub failed: bool,
+}
+
+/// Is told of every transaction that ended, on the thread that writes.
+pub type OnCommit = Box<dyn Fn(&Commit) + Send>;
 
 impl Thread {
     fn run(mut self, mut requests: mpsc::Receiver<Request>) {
@@ -171,7 +194,14 @@ impl Thread {
     /// Commits the writes together. If the storage fails, each is tried alone, so that one that can
     /// not be written does not keep the others out.
     fn commit(&mut self, writes: &[Write]) -> Vec<Answer> {
-        match (self.transact(writes), writes) {
+        let started = Instant::now();
+        let done = self.transact(writes);
+        (self.on_commit)(&Commit {
+            took: started.elapsed(),
+            writes: writes.len(),
+            failed: done.is_err(),
+        });
+        match (done, writes) {
             (Ok(answers), _) => {
                 // A transaction that wrote nothing succeeds on a full disk, too.
                 if answers

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -31,6 +31,9 @@ pub(super) struct Meter {
     slice_began: AtomicU64,
     slice_max: Duration,
     total_max: Duration,
+    created: Instant,
+    /// From `created` to the instance's first instruction of its own, in nanoseconds; 0 before.
+    instantiation: AtomicU64,
 }
 
 impl Meter {
@@ -42,7 +45,26 @@ impl Meter {
             slice_began: AtomicU64::new(0),
             slice_max: Duration::from_millis(limits.cpu_slice_ms_max),
             total_max: Duration::from_millis(limits.cpu_ms_max),
+            created: Instant::now(),
+            instantiation: AtomicU64::new(0),
         })
+    }
+
+    /// Takes note that the instance is there.
+    pub(super) fn instantiated(&self) {
+        let took = u64::try_from(self.created.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.instantiation.store(took.max(1), Ordering::Relaxed);
+    }
+
+    /// How long it took to make the instance, if it was made.
+    pub(super) fn instantiation(&self) -> Option<Duration> {
+        let took = self.instantiation.load(Ordering::Relaxed);
+        (took > 0).then(|| Duration::from_nanos(took))
+    }
+
+    /// What was used in polls that have ended.
+    pub(super) fn used(&self) -> Duration {
+        Duration::from_nanos(self.used.load(Ordering::Relaxed))
     }
 
     /// Counts what `future` takes in its polls.

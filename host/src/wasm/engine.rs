@@ -74,6 +74,8 @@ pub struct Engine {
     pub(super) strategies: Semaphore,
     /// Apart from strategies, which hold their permit while they wait for a scorer.
     pub(super) scorers: Semaphore,
+    strategies_max: usize,
+    scorers_max: usize,
     _ticker: Ticker,
 }
 
@@ -117,6 +119,8 @@ impl Engine {
             compiling: Arc::new(Semaphore::new(1)),
             strategies: Semaphore::new(as_usize(config.instances_max)),
             scorers: Semaphore::new(as_usize(scorers_max)),
+            strategies_max: as_usize(config.instances_max),
+            scorers_max: as_usize(scorers_max),
         })
     }
 
@@ -124,6 +128,17 @@ impl Engine {
     #[must_use]
     pub fn limits(&self) -> &PluginLimits {
         &self.limits
+    }
+
+    /// The instances that are live now: strategies, and scorers.
+    #[must_use]
+    pub fn live(&self) -> (usize, usize) {
+        let live =
+            |max: usize, semaphore: &Semaphore| max.saturating_sub(semaphore.available_permits());
+        (
+            live(self.strategies_max, &self.strategies),
+            live(self.scorers_max, &self.scorers),
+        )
     }
 
     /// Forgets a compiled component; instances that run go on.

@@ -5,6 +5,7 @@
 //! module of its own (`v0_1`), which converts to and from the core's types; the rest of this module
 //! knows no version.
 
+mod call;
 mod check;
 mod compiled;
 mod component;
@@ -21,6 +22,7 @@ mod v0_1;
 mod wasi;
 mod world;
 
+pub use call::{OnCall, PluginCall};
 pub use check::{Checked, Refusal};
 pub use engine::{Engine, EngineConfig, EngineError};
 pub use limits::PluginLimits;

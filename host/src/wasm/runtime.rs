@@ -6,11 +6,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use conclave_core::ids::Digest;
 use conclave_core::outcome::{Candidate, Proposal, Score};
-use conclave_core::plugin::PluginRef;
+use conclave_core::plugin::{Kind, PluginRef};
 use conclave_core::runtime::{Error, PluginTask, Runtime};
 use conclave_core::session::Guest;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::call::{OnCall, Open};
 use super::component::{Linked, Prepared};
 use super::engine::Engine;
 use super::instance::ended;
@@ -47,6 +48,7 @@ pub enum NoBytes {
 pub struct WasmRuntime {
     engine: Arc<Engine>,
     components: Arc<dyn Components>,
+    on_call: Option<OnCall>,
 }
 
 impl std::fmt::Debug for WasmRuntime {
@@ -60,13 +62,26 @@ impl std::fmt::Debug for WasmRuntime {
 /// A plugin is of the other kind than the one it is run as.
 #[derive(Debug, thiserror::Error)]
 #[error("the component is not a {0}")]
-struct OtherKind(conclave_core::plugin::Kind);
+struct OtherKind(Kind);
 
 impl WasmRuntime {
     /// A runtime for the components of this store.
     #[must_use]
     pub fn new(engine: Arc<Engine>, components: Arc<dyn Components>) -> Self {
-        Self { engine, components }
+        Self {
+            engine,
+            components,
+            on_call: None,
+        }
+    }
+
+    /// Tells of every call that ends.
+    #[must_use]
+    pub fn measured(self, on_call: OnCall) -> Self {
+        Self {
+            on_call: Some(on_call),
+            ..self
+        }
     }
 
     async fn prepared(&self, digest: Digest) -> Result<Arc<Prepared>, Error> {
@@ -114,14 +129,15 @@ impl Runtime for WasmRuntime {
     ) -> Result<Proposal, Error> {
         let prepared = self.prepared(strategy.digest).await?;
         let Linked::Strategy(linked) = &prepared.linked else {
-            let other = OtherKind(conclave_core::plugin::Kind::Strategy);
+            let other = OtherKind(Kind::Strategy);
             return Err(Error::Unavailable(other.into()));
         };
         let _permit = permit(&self.engine.strategies).await;
         let mut store = self.engine.store(&strategy.to_string(), Some(guest));
         let meter = store.data().meter();
-        let result = meter.measure(linked.deliberate(&mut store, task)).await;
-        self.answered(result)
+        let call = Open::new(Kind::Strategy, strategy, &meter, self.on_call.as_ref());
+        let result = meter.measure(linked.deliberate(&mut store, task));
+        call.run(async { self.answered(result.await) }).await
     }
 
     async fn evaluate(
@@ -133,16 +149,15 @@ impl Runtime for WasmRuntime {
     ) -> Result<Vec<Score>, Error> {
         let prepared = self.prepared(scorer.digest).await?;
         let Linked::Scorer(linked) = &prepared.linked else {
-            let other = OtherKind(conclave_core::plugin::Kind::Scorer);
+            let other = OtherKind(Kind::Scorer);
             return Err(Error::Unavailable(other.into()));
         };
         let _permit = permit(&self.engine.scorers).await;
         let mut store = self.engine.store(&scorer.to_string(), Some(guest));
         let meter = store.data().meter();
-        let result = meter
-            .measure(linked.evaluate(&mut store, task, candidates))
-            .await;
-        self.answered(result)
+        let call = Open::new(Kind::Scorer, scorer, &meter, self.on_call.as_ref());
+        let result = meter.measure(linked.evaluate(&mut store, task, candidates));
+        call.run(async { self.answered(result.await) }).await
     }
 }
 

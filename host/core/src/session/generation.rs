@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::entry::Entry;
 use crate::generation::{Failure, Generation, GenerationRequest};
@@ -89,9 +90,12 @@ impl Session {
         let attempts = self.attempts(order, attempt);
         let progress = Arc::clone(&attempts.progress);
         let session = Arc::clone(self);
-        let task = self.ports.tasks.spawn("generation", async move {
-            session.drive(job, attempts).await;
-        });
+        let drive = async move { session.drive(job, attempts).await };
+        // In a trace, it belongs to the plugin that asks for it.
+        let task = self
+            .ports
+            .tasks
+            .spawn("generation", drive.in_current_span());
         let task = task.abort_handle();
         state.jobs.sent(job, Run { task, progress });
     }
@@ -123,6 +127,8 @@ impl Session {
                 messages: order.request.messages.into(),
                 sampling: order.request.sampling,
                 timeout: Duration::ZERO,
+                traceparent: self.accepted.traceparent.clone(),
+                tracestate: self.accepted.tracestate.clone(),
             },
             rank: Rank {
                 deliberation: self.accepted.request.priority,

@@ -29,6 +29,7 @@ use crate::run::RunDeliberation;
 use crate::runtime::Runtime;
 use crate::session::{Ports, Retry};
 use crate::slots::Slots;
+use crate::span::SessionSpans;
 use crate::submit::{Submission, SubmitDeliberation, Terms};
 use crate::tasks::Tasks;
 use crate::testkit::journal::MemoryJournal;
@@ -105,6 +106,7 @@ impl Host {
             clock,
             tasks: tasks.clone(),
             observers,
+            spans: SessionSpans::default(),
             retry: Retry::default(),
             in_flight: Slots::new(1024),
         };

@@ -78,6 +78,7 @@ pub(crate) fn ports(
         clock: Clock::system(),
         tasks: Tasks::default(),
         observers: conclave_core::observer::Observers::default(),
+        spans: conclave_core::span::SessionSpans::default(),
         retry: Retry::default(),
         in_flight: Slots::new(1024),
     }

@@ -20,6 +20,7 @@ use super::pb;
 use super::scratch::Scratch;
 use super::terminal::Terminal;
 use crate::config::{self, Environment, Flag, Loaded, Sources};
+use crate::metrics::Metrics;
 use crate::serve::{self, Host, Listeners, Serving, Signals};
 use crate::wasm::{Engine, EngineConfig};
 
@@ -132,7 +133,8 @@ fn configuration(
 /// A host, whose compiled plugins are kept for the next demo: compiling them takes longest.
 async fn host(loaded: Loaded, environment: &Environment) -> Result<Serving, serve::Error> {
     let listeners = Listeners::bind(&loaded.config.server).await?;
-    let journal = serve::open_journal(&loaded.config)?;
+    let metrics = Metrics::new();
+    let journal = serve::open_journal(&loaded.config, &metrics)?;
     let kept = cache_dir(environment).map(|cache| EngineConfig {
         cache_dir: Some(cache.join("conclave/compiled")),
         ..loaded.config.engine()
@@ -142,7 +144,7 @@ async fn host(loaded: Loaded, environment: &Environment) -> Result<Serving, serv
         _ => serve::start_engine(&loaded.config)?,
     };
     let plugins = serve::open_plugins(&loaded.config, &engine)?;
-    Host::compose(loaded, journal, engine, plugins, None)?
+    Host::compose(loaded, journal, engine, plugins, None, metrics)?
         .serve(listeners)
         .await
 }

@@ -119,6 +119,7 @@ impl ConclaveV1 {
             idempotency: key.map(|key| (CREATE, key)),
             tenant: call.caller.tenant.clone(),
             traceparent: headers.traceparent,
+            tracestate: headers.tracestate,
         };
         let receipt = self.host.submit.submit(submission).await?;
         call.concerns(&receipt.id);

@@ -70,6 +70,7 @@ impl RayExecutor {
         let mut headers = Headers::read(metadata)?;
         let idempotency = headers.idempotency_key.take().map(|key| (method, key));
         let traceparent = headers.traceparent.take();
+        let tracestate = headers.tracestate.take();
         let draft = draft(request, headers, models)?;
         self.readiness.check()?;
         let submission = Submission {
@@ -77,6 +78,7 @@ impl RayExecutor {
             idempotency,
             tenant: call.caller.tenant.clone(),
             traceparent,
+            tracestate,
         };
         let receipt = self.host.submit.submit(submission).await?;
         call.concerns(&receipt.id);

@@ -80,6 +80,7 @@ impl Served {
             plugins: fakes.plugins,
             clock: Clock::system(),
             health: Arc::new(|| Box::pin(async { Health::Healthy })),
+            calls: crate::metrics::Metrics::new().calls.clone(),
         };
         let (server, readiness) = server(host, Arc::new(access), settings).await;
         readiness.set(true).await;

@@ -74,6 +74,7 @@ impl Strategy for StrategyPre<State> {
         task: PluginTask,
     ) -> wasmtime::Result<Result<Proposal, String>> {
         let instance = self.instantiate_async(&mut *store).await?;
+        store.data().meter().instantiated();
         let task = convert::task(task);
         let outcome = instance.call_deliberate(store, &task).await?;
         Ok(outcome.map(convert::proposal))
@@ -89,6 +90,7 @@ impl Scorer for ScorerPre<State> {
         candidates: Vec<Candidate>,
     ) -> wasmtime::Result<Result<Vec<Score>, String>> {
         let instance = self.instantiate_async(&mut *store).await?;
+        store.data().meter().instantiated();
         let task = convert::task(task);
         let candidates: Vec<_> = candidates
             .into_iter()

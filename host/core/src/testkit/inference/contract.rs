@@ -58,6 +58,8 @@ pub fn request(endpoint: &Endpoint, model: &ModelName, attempt: u32) -> Request 
             ..Sampling::default()
         },
         timeout: PATIENCE,
+        traceparent: None,
+        tracestate: None,
     }
 }
 

@@ -31,6 +31,7 @@ pub fn accepted(id: &DeliberationId) -> Record {
         semantics: SEMANTICS_VERSION,
         tenant: Tenant::new("research"),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
+        tracestate: Some("vendor=1".to_owned()),
     };
     Record {
         seq: Seq(1),

@@ -3,10 +3,16 @@
 
 use std::io::{self, IsTerminal as _};
 
-use tracing_subscriber::EnvFilter;
+use tracing::Subscriber;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layer, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, registry};
 
+use super::spans;
+use super::traces::Traces;
 use crate::config::{Format, Log};
 
 /// The target of the one event that tells the addresses. It is logged at every level: whoever starts
@@ -21,19 +27,50 @@ pub const AUDIT: &str = "conclave::audit";
 #[error("logging cannot be started")]
 pub struct AlreadyStarted(#[source] Box<dyn std::error::Error + Send + Sync>);
 
-/// Starts logging, for the rest of the process.
+/// Starts logging, and handing spans to the export of traces, for the rest of the process.
 ///
 /// # Errors
 /// When it was started before.
-pub fn start(log: &Log) -> Result<(), AlreadyStarted> {
+pub(super) fn start(log: &Log, traces: Option<&Traces>) -> Result<(), AlreadyStarted> {
     let terminal = io::stderr().is_terminal();
-    subscriber(log, terminal, io::stderr)
+    subscriber(log, terminal, io::stderr, traces)
         .try_init()
         .map_err(|error| AlreadyStarted(error.into()))
 }
 
-fn subscriber<W>(log: &Log, terminal: bool, writer: W) -> Box<dyn tracing::Subscriber + Send + Sync>
+fn subscriber<W>(
+    log: &Log,
+    terminal: bool,
+    writer: W,
+    traces: Option<&Traces>,
+) -> Box<dyn Subscriber + Send + Sync>
 where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let Some(traces) = traces else {
+        let lines = lines(log, terminal, writer);
+        return Box::new(registry().with(filter(log)).with(lines));
+    };
+    let exported = tracing_opentelemetry::layer()
+        .with_tracer(traces.tracer())
+        .with_location(false)
+        .with_threads(false)
+        .with_tracked_inactivity(false)
+        .with_target(false)
+        .with_level(false)
+        // Spans know their parents by themselves.
+        .with_context_activation(false)
+        .with_filter(filter_fn(|metadata| {
+            metadata.is_span() && metadata.target() == spans::TARGET
+        }));
+    let lines = lines(log, terminal, writer).with_filter(filter(log));
+    Box::new(registry().with(lines).with(exported))
+}
+
+/// The lines of the log.
+fn lines<S, W>(log: &Log, terminal: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'s> LookupSpan<'s>,
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let pretty = match log.format {
@@ -41,19 +78,11 @@ where
         Format::Pretty => true,
         Format::Json => false,
     };
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter(log))
-        .with_writer(writer);
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     if pretty {
-        Box::new(builder.with_ansi(terminal).finish())
+        Box::new(lines.with_ansi(terminal))
     } else {
-        Box::new(
-            builder
-                .json()
-                .flatten_event(true)
-                .with_current_span(false)
-                .finish(),
-        )
+        Box::new(lines.json().flatten_event(true).with_current_span(false))
     }
 }
 
@@ -106,7 +135,7 @@ mod tests {
             format,
             plugins,
         };
-        let subscriber = subscriber(&log, false, move || writer.clone());
+        let subscriber = subscriber(&log, false, move || writer.clone(), None);
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(target: READY, grpc_addr = "127.0.0.1:1", "ready");
             tracing::info!("small");
