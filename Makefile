@@ -9,6 +9,9 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/conclave
 REQUIREMENTS := .ci/requirements.txt tests/python/requirements.txt
 # One virtual environment for each state of the requirements.
 TOOLS := $(CACHE)/tools-$(shell cat $(REQUIREMENTS) | sha256sum | cut -c1-16)
+# The package is unpacked and not installed: no service is started.
+PROMTOOL_VERSION := 2.42.0+ds-5+deb12u1
+PROMTOOL := $(TOOLS)/bin/promtool
 WEIGHTS := $(CACHE)/models/SmolLM2-135M-Instruct.Q4_1.gguf
 export PATH := $(TOOLS)/bin:$(PATH)
 export CONCLAVE_TEST_PYTHON := $(TOOLS)/bin/python
@@ -28,6 +31,16 @@ $(TOOLS)/installed: $(REQUIREMENTS)
 	@$(TOOLS)/bin/pip install --quiet --disable-pip-version-check $(addprefix -r ,$(REQUIREMENTS))
 	@touch $@
 
+# The archive keeps security updates of the pinned version only for a while: then the newest one of
+# the same distribution does.
+$(PROMTOOL): $(TOOLS)/installed
+	@echo "setup: unpacking promtool of Debian's package prometheus into $(TOOLS)" >&2
+	@unpacked=$$(mktemp -d) && trap 'rm -rf "$$unpacked"' EXIT && cd "$$unpacked" && { \
+		apt-get download --quiet=2 prometheus=$(PROMTOOL_VERSION) 2>/dev/null \
+		|| apt-get download --quiet=2 prometheus 2>/dev/null \
+		|| { apt-get update --quiet=2 >&2 && apt-get download --quiet=2 prometheus; }; } >&2 \
+		&& dpkg -x prometheus_*.deb . && install -m 755 usr/bin/promtool $@
+
 .PHONY: weights
 weights:
 	@PYTHON=$(PYTHON) host/local-model/fetch-model.sh >/dev/null
@@ -42,7 +55,7 @@ build: target ## Build the release binary.
 	cargo build --release -p conclave
 
 .PHONY: test
-test: target $(TOOLS)/installed weights ## Run all tests but the long ones.
+test: target $(TOOLS)/installed $(PROMTOOL) weights ## Run all tests but the long ones.
 	cargo build --workspace --all-targets
 	cargo nextest run --workspace
 	cargo test --quiet --workspace --doc
@@ -52,7 +65,7 @@ test-unit: target $(TOOLS)/installed ## Run the tests beside the code.
 	cargo nextest run --workspace --lib --bins
 
 .PHONY: test-integration
-test-integration: target $(TOOLS)/installed weights ## Run the end-to-end tests on the built binary.
+test-integration: target $(TOOLS)/installed $(PROMTOOL) weights ## Run the end-to-end tests on the built binary.
 	cargo build --workspace --all-targets
 	cargo nextest run --workspace -E 'package(conclave-tests)'
 
@@ -61,7 +74,7 @@ test-full: test ## Run all tests, the long ones too.
 	PROPTEST_CASES=256 cargo nextest run -p conclave-core
 
 .PHONY: coverage
-coverage: target $(TOOLS)/installed weights ## Run the tests with coverage; the report is in target/llvm-cov/html.
+coverage: target $(TOOLS)/installed $(PROMTOOL) weights ## Run the tests with coverage; the report is in target/llvm-cov/html.
 	@rustup component list --installed | grep -q llvm-tools || rustup component add llvm-tools
 	source <(cargo llvm-cov show-env --sh) && cargo llvm-cov clean --workspace \
 		&& cargo build --workspace --all-targets && cargo nextest run --workspace \
@@ -100,6 +113,11 @@ release-protos: protos ## Make the contracts the released ones, with which later
 .PHONY: docs
 docs: target ## Build the docs; broken links are errors.
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+.PHONY: rules
+rules: $(PROMTOOL) ## Check and test the Prometheus rules.
+	$(PROMTOOL) check rules deploy/prometheus/rules.yml deploy/prometheus/alerts.yml
+	$(PROMTOOL) test rules deploy/prometheus/rules_test.yml
 
 .PHONY: licences
 licences: $(TOOLS)/installed ## Check licences, banned crates and sources.
