@@ -100,6 +100,28 @@ impl Client {
         answer(client.create_deliberation(request)).await
     }
 
+    /// Creates a deliberation in a call with these headers.
+    ///
+    /// # Errors
+    /// What the host answers, also when a header is none.
+    pub async fn create_with(
+        &self,
+        headers: &[(&'static str, &str)],
+        deliberation: pb::Deliberation,
+    ) -> Result<pb::Deliberation, Status> {
+        let mut request = tonic::Request::new(pb::CreateDeliberationRequest {
+            deliberation: Some(deliberation),
+            request_id: String::new(),
+        });
+        for (name, value) in headers {
+            let value = value.parse();
+            let value = value.map_err(|_| Status::invalid_argument("a header is none"))?;
+            request.metadata_mut().insert(*name, value);
+        }
+        let mut client = self.0.clone();
+        answer(client.create_deliberation(request)).await
+    }
+
     /// The deliberation as it is now.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::binary;
 use crate::client::Client;
@@ -238,6 +239,29 @@ impl Host {
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
         self.setup.data_dir().to_owned()
+    }
+
+    /// A page of its HTTP address, in the form that is accepted: the content type, and the text.
+    ///
+    /// # Errors
+    /// When it does not answer with success.
+    pub async fn page(&self, path: &str, accept: &str) -> anyhow::Result<(String, String)> {
+        let mut stream = tokio::net::TcpStream::connect(self.http_addr).await?;
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: host\r\naccept: {accept}\r\nconnection: close\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        let read = stream.read_to_string(&mut answer);
+        within("a page of the host", read).await??;
+        let (head, body) = answer.split_once("\r\n\r\n").context("it has a head")?;
+        if !head.starts_with("HTTP/1.1 200") {
+            bail!("{path} was answered with: {answer}");
+        }
+        let content_type = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-type: "));
+        Ok((content_type.unwrap_or_default().to_owned(), body.to_owned()))
     }
 
     /// What it logged so far.

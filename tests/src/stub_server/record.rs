@@ -24,6 +24,10 @@ pub struct Recorded {
     pub last_user_message: String,
     /// The `x-request-id` header.
     pub request_id: Option<String>,
+    /// The `traceparent` header.
+    pub traceparent: Option<String>,
+    /// The `tracestate` header.
+    pub tracestate: Option<String>,
     /// Whether an `authorization` header came.
     pub authorized: bool,
     /// The status of the answer, 0 before there is one.

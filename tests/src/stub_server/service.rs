@@ -114,10 +114,13 @@ impl Stub {
     }
 
     async fn complete(&self, request: Request<Incoming>) -> Response<Answer> {
-        let request_id = request.headers().get("x-request-id");
-        let request_id = request_id
-            .and_then(|id| id.to_str().ok())
-            .map(ToOwned::to_owned);
+        let header = |name| {
+            let value = request.headers().get(name)?.to_str().ok()?;
+            Some(value.to_owned())
+        };
+        let request_id = header("x-request-id");
+        let traceparent = header("traceparent");
+        let tracestate = header("tracestate");
         let authorized = request.headers().contains_key(AUTHORIZATION);
         let chat: ChatRequest = match parsed(request).await {
             Ok(chat) => chat,
@@ -141,6 +144,8 @@ impl Stub {
             json_schema: chat.json_schema().cloned(),
             last_user_message: chat.last_user_message().to_owned(),
             request_id,
+            traceparent,
+            tracestate,
             authorized,
             status: 0,
             tokens_sent: 0,
