@@ -175,10 +175,18 @@ impl Host {
         let clock = Clock::system();
         let tasks = Tasks::default();
         let events = EventParts::compose(&journal, nats, config.events.telling());
+        let live = Live::default();
+        let in_flight = Slots::new(config.inference.in_flight_max);
+        let asked = Arc::clone(&journal);
+        let readiness = Readiness::new(move || {
+            let journal = Arc::clone(&asked);
+            async move { journal.healthy().await }
+        });
+        measure::measure(&metrics, &config, &live, &journal, &engine, &readiness);
         let openai = OpenAi::new(config.openai(api_keys))?;
         let inference = MeteredInference::new(openai, Arc::clone(&metrics.generations));
         let calls = Arc::clone(&metrics.plugins);
-        let runtime = WasmRuntime::new(Arc::clone(&engine), plugins.clone());
+        let runtime = WasmRuntime::new(engine, plugins.clone());
         let mut observers: Vec<Arc<dyn Observer>> = vec![metrics.deliberations.clone()];
         observers.extend(events.observers());
         let ports = Ports {
@@ -192,7 +200,6 @@ impl Host {
             retry: config.retry(),
             in_flight: Slots::new(config.inference.in_flight_max),
         };
-        let live = Live::default();
         let run = RunDeliberation::new(ports, live.clone(), config.limits.deliberations_max);
         let submit = SubmitDeliberation::new(
             journal.clone(),
@@ -201,21 +208,16 @@ impl Host {
             clock,
             config.terms(),
         );
-        let asked = Arc::clone(&journal);
-        let readiness = Readiness::new(move || {
-            let journal = Arc::clone(&asked);
-            async move { journal.healthy().await }
-        });
-        measure::measure(&metrics, &config, &live, &journal, &engine, &readiness);
+        let follow = FollowDeliberation::new(journal.clone(), journal.clone(), live);
         Ok(Self {
             config,
             clock,
             tasks,
-            journal: Arc::clone(&journal),
+            journal,
             plugins,
             run,
             submit: Arc::new(submit),
-            follow: FollowDeliberation::new(journal.clone(), journal.clone(), live),
+            follow,
             events,
             readiness,
             access,

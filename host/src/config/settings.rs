@@ -307,12 +307,13 @@ pub enum Format {
 }
 
 /// `[telemetry]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {
     /// Where traces go: the OTLP/gRPC address of a collector, for example `http://127.0.0.1:4317`.
     /// Nothing is traced without one. `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` and
     /// `OTEL_EXPORTER_OTLP_ENDPOINT` say the same.
+    #[schemars(with = "Option<String>")]
     pub otlp_endpoint: Option<Endpoint>,
     /// What the host calls itself in traces; `OTEL_SERVICE_NAME` says the same.
     pub service_name: String,

@@ -56,6 +56,12 @@ impl Deliberations {
         for kind in [CauseKind::DeadlineExceeded, CauseKind::AllAgentsFailed] {
             metrics.finished("failed", reason(kind));
         }
+        for state in ["completed", "failed", "cancelled"] {
+            drop(metrics.duration.get_or_create(&[("state", state)]));
+        }
+        for result in ["scored", "refused"] {
+            drop(metrics.scorings.get_or_create(&[("result", result)]));
+        }
         for result in RESULTS {
             drop(metrics.generations.get_or_create(&[("result", result)]));
         }

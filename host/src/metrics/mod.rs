@@ -19,8 +19,6 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
@@ -63,11 +61,12 @@ impl Metrics {
         registry.register("conclave_build", "The build that runs", build);
         // Existing dashboards read it. There is no sample before a Ray cluster tells: a zero would be
         // a lie.
-        registry.register(
+        registry.register_collector(Box::new(Reading::one(
+            Kind::Gauge,
             "ray_executor_gpu_utilization_percent",
             "GPU utilisation as the Ray cluster reports it; absent while no Ray cluster is connected",
-            Family::<Labels<0>, Gauge>::default(),
-        );
+            || None,
+        )));
         registry.register_collector(Box::new(process::Process::started_now()));
         Arc::new(Self {
             deliberations: Deliberations::register(&mut registry),

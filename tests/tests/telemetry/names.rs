@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use conclave_tests::draft::vote;
 use conclave_tests::host::Setup;
 use conclave_tests::stub_server::StubServer;
 
@@ -35,6 +36,9 @@ async fn what_dashboard_and_rules_read_is_exposed_and_what_is_exposed_is_describ
         .unwrap()
         .set("telemetry.otlp_endpoint", "http://127.0.0.1:1");
     let host = setup.start().await.unwrap();
+    // What has a label for each model or plugin is there when the first one is.
+    let client = host.client().await.unwrap();
+    client.run(vote(&["answer:yes"])).await.unwrap();
     let exposed = Scrape::of(&host).await.names();
     for file in [
         "grafana/conclave.json",
