@@ -182,7 +182,15 @@ impl Host {
             let journal = Arc::clone(&asked);
             async move { journal.healthy().await }
         });
-        measure::measure(&metrics, &config, &live, &journal, &engine, &readiness);
+        let parts = measure::Parts {
+            live: &live,
+            in_flight: &in_flight,
+            journal: &journal,
+            engine: &engine,
+            readiness: &readiness,
+            events: &events,
+        };
+        measure::measure(&metrics, &config, &parts);
         let openai = OpenAi::new(config.openai(api_keys))?;
         let inference = MeteredInference::new(openai, Arc::clone(&metrics.generations));
         let calls = Arc::clone(&metrics.plugins);
@@ -198,7 +206,7 @@ impl Host {
             observers: Observers::new(observers),
             spans: SessionSpans::new(telemetry::spans::session),
             retry: config.retry(),
-            in_flight: Slots::new(config.inference.in_flight_max),
+            in_flight,
         };
         let run = RunDeliberation::new(ports, live.clone(), config.limits.deliberations_max);
         let submit = SubmitDeliberation::new(

@@ -62,6 +62,7 @@ impl Default for Config {
             events: Events::default(),
             tls: Tls::default(),
             access: Access::default(),
+            telemetry: Telemetry::default(),
             log: Log::default(),
             compat: Compat::default(),
             routing: routing::built_in(),

@@ -47,6 +47,7 @@ fn records_are_counted_as_what_they_mean() {
         job: JobId(1),
         attempt: 1,
         after,
+        temperature: None,
     };
     let completed = |failure| Entry::Completed {
         job: JobId(1),

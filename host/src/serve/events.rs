@@ -1,6 +1,8 @@
 //! What tells others of deliberations: the outbox and NATS, and the page `/events`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use conclave_core::events::Telling;
@@ -20,9 +22,14 @@ pub(super) struct EventParts {
     pub(super) nats: Option<Arc<Nats>>,
     /// What publishes them there.
     pub(super) outbox: Option<Arc<Outbox>>,
+    /// How many deliberations owe events, as of the last look.
+    pub(super) pending: Arc<AtomicU64>,
     feed: Arc<Feed>,
     renderer: Option<Renderer>,
 }
+
+/// How often it is looked how much is owed, for the metrics.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 impl EventParts {
     pub(super) fn compose(
@@ -38,6 +45,7 @@ impl EventParts {
         Self {
             nats,
             outbox,
+            pending: Arc::default(),
             feed,
             renderer: Some(renderer),
         }
@@ -59,8 +67,24 @@ impl EventParts {
             tasks.spawn("events page", renderer.run(stop.clone()));
         }
         if let Some(outbox) = self.outbox.clone() {
-            let stop = stop.clone();
-            tasks.spawn("outbox", async move { outbox.run(stop).await });
+            let stopped = stop.clone();
+            let looks = look(Arc::clone(&outbox), Arc::clone(&self.pending));
+            tasks.spawn(
+                "events pending",
+                stop.clone().run_until_cancelled_owned(looks),
+            );
+            tasks.spawn("outbox", async move { outbox.run(stopped).await });
+        }
+    }
+}
+
+async fn look(outbox: Arc<Outbox>, pending: Arc<AtomicU64>) {
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    loop {
+        looks.tick().await;
+        // A journal that does not answer is told elsewhere.
+        if let Ok(owing) = outbox.pending().await {
+            pending.store(owing, Ordering::Relaxed);
         }
     }
 }

@@ -1,8 +1,11 @@
 //! The numbers that parts of the host keep anyway, as metrics.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use conclave_core::live::Live;
+use conclave_core::outbox::Counters;
+use conclave_core::slots::Slots;
 
 use crate::config::Config;
 use crate::http::{Phase, Readiness};
@@ -10,15 +13,34 @@ use crate::metrics::{Kind, Metrics, Reading};
 use crate::sqlite::SqliteJournal;
 use crate::wasm::Engine;
 
+use super::events::EventParts;
+
+/// Who keeps them.
+pub(super) struct Parts<'a> {
+    pub(super) live: &'a Live,
+    pub(super) in_flight: &'a Arc<Slots>,
+    pub(super) journal: &'a Arc<SqliteJournal>,
+    pub(super) engine: &'a Arc<Engine>,
+    pub(super) readiness: &'a Readiness,
+    pub(super) events: &'a EventParts,
+}
+
 /// Has them read at each scrape.
-pub(super) fn measure(
-    metrics: &Metrics,
-    config: &Config,
-    live: &Live,
-    journal: &Arc<SqliteJournal>,
-    engine: &Arc<Engine>,
-    readiness: &Readiness,
-) {
+pub(super) fn measure(metrics: &Metrics, config: &Config, parts: &Parts<'_>) {
+    let Parts {
+        live,
+        journal,
+        engine,
+        readiness,
+        ..
+    } = *parts;
+    let in_flight = Arc::clone(parts.in_flight);
+    metrics.read(Reading::one(
+        Kind::Gauge,
+        "conclave_generations_waiting",
+        "Generations that wait for a slot (inference.in_flight_max)",
+        move || Some(in_flight.waiting() as f64),
+    ));
     deliberations(metrics, live);
     let bounds = [
         (
@@ -72,7 +94,7 @@ pub(super) fn measure(
         "Whether the host takes work: neither starts nor stops",
         move || Some(f64::from(u8::from(readiness.phase() == Phase::Serving))),
     ));
-    events(metrics);
+    events(metrics, parts.events);
 }
 
 /// Those that the host holds: `queued` ones have not sent a generation yet.
@@ -93,25 +115,38 @@ fn deliberations(metrics: &Metrics, live: &Live) {
 }
 
 /// Described, and without a sample while no NATS is configured.
-fn events(metrics: &Metrics) {
-    let names = [
+fn events(metrics: &Metrics, events: &EventParts) {
+    type Read = fn(&Counters) -> &AtomicU64;
+    let pending = Arc::clone(&events.pending);
+    let outbox = events.outbox.is_some();
+    metrics.read(Reading::one(
+        Kind::Gauge,
+        "conclave_events_pending",
+        "Deliberations that owe events to NATS; absent while no NATS is configured",
+        move || outbox.then(|| pending.load(Ordering::Relaxed) as f64),
+    ));
+    let names: [(&str, &str, Read); 3] = [
         (
-            Kind::Gauge,
-            "conclave_events_pending",
-            "Deliberations that owe events to NATS; absent while no NATS is configured",
-        ),
-        (
-            Kind::Counter,
             "conclave_events_published",
             "Events that NATS took; absent while no NATS is configured",
+            |counters| &counters.published,
         ),
         (
-            Kind::Counter,
             "conclave_events_failed",
-            "Events that NATS did not take, and that are tried again; absent while no NATS is configured",
+            "Times that NATS did not take an event, which is tried again; absent while no NATS is configured",
+            |counters| &counters.retried,
+        ),
+        (
+            "conclave_events_refused",
+            "Events that NATS will never take; absent while no NATS is configured",
+            |counters| &counters.refused,
         ),
     ];
-    for (kind, name, help) in names {
-        metrics.read(Reading::one(kind, name, help, || None));
+    for (name, help, read) in names {
+        let outbox = events.outbox.clone();
+        metrics.read(Reading::one(Kind::Counter, name, help, move || {
+            let outbox = outbox.as_ref()?;
+            Some(read(outbox.counters()).load(Ordering::Relaxed) as f64)
+        }));
     }
 }

@@ -10,7 +10,7 @@ mod traces;
 use crate::config::{Log, Telemetry};
 
 pub use self::context::TraceHeaders;
-pub use self::log::{AlreadyStarted, READY};
+pub use self::log::{AUDIT, AlreadyStarted, READY};
 pub use self::traces::Traces;
 
 /// Why the host cannot tell of itself.

@@ -10,6 +10,11 @@ use conclave_core::testkit::journal::{accepted, finished, ledger_contract};
 
 use super::*;
 
+/// A journal that owes events of these entries.
+fn owing(path: impl AsRef<Path>, telling: Telling) -> Result<SqliteJournal, OpenError> {
+    SqliteJournal::open_with(path, telling, Box::new(|_| ()))
+}
+
 fn attempt(seq: u64) -> Arc<Record> {
     Arc::new(Record {
         seq: Seq(seq),
@@ -35,7 +40,7 @@ async fn it_meets_the_contract_of_a_ledger() {
     let open = async |telling| {
         number.set(number.get() + 1);
         let path = directory.path().join(format!("{}.db", number.get()));
-        Arc::new(SqliteJournal::open_telling(path, telling).unwrap())
+        Arc::new(owing(path, telling).unwrap())
     };
     ledger_contract(open).await;
 }
@@ -43,14 +48,14 @@ async fn it_meets_the_contract_of_a_ledger() {
 #[tokio::test]
 async fn what_is_owed_is_there_after_a_kill_and_gone_once_it_is_acknowledged() {
     let (_directory, path) = place();
-    let journal = SqliteJournal::open_telling(&path, Telling::Lifecycle).unwrap();
+    let journal = owing(&path, Telling::Lifecycle).unwrap();
     let id = start(&journal, 0).await;
     let end = finished(Seq(3), 700, Verdict::Cancelled(String::new()));
     journal.append(&id, Seq(1), &[attempt(2)]).await.unwrap();
     journal.append(&id, Seq(2), &[end]).await.unwrap();
     // The files as a kill would leave them.
     let copied = durability::copy(&path, "killed.db", |_| ());
-    let killed = SqliteJournal::open_telling(copied, Telling::Lifecycle).unwrap();
+    let killed = owing(copied, Telling::Lifecycle).unwrap();
     let owed = killed.owed(10).await.unwrap();
     assert_eq!(
         (owed.len(), owed[0].due, owed[0].finished),
@@ -63,7 +68,7 @@ async fn what_is_owed_is_there_after_a_kill_and_gone_once_it_is_acknowledged() {
 #[tokio::test]
 async fn what_ended_while_nothing_was_told_leaves_no_row() {
     let (_directory, path) = place();
-    let journal = SqliteJournal::open_telling(&path, Telling::Lifecycle).unwrap();
+    let journal = owing(&path, Telling::Lifecycle).unwrap();
     let id = start(&journal, 0).await;
     journal.append(&id, Seq(1), &[attempt(2)]).await.unwrap();
     journal.acknowledge(&[(id.clone(), Seq(2))]).await.unwrap();
@@ -73,7 +78,7 @@ async fn what_ended_while_nothing_was_told_leaves_no_row() {
     let end = finished(Seq(3), 700, Verdict::Cancelled(String::new()));
     journal.append(&id, Seq(2), &[end]).await.unwrap();
     drop(journal);
-    let journal = SqliteJournal::open_telling(&path, Telling::Lifecycle).unwrap();
+    let journal = owing(&path, Telling::Lifecycle).unwrap();
     assert_eq!(journal.writer.inspect(rows).await, 0);
 }
 
@@ -89,7 +94,7 @@ async fn a_file_of_version_1_is_brought_to_this_version_with_what_it_holds() {
         .unwrap();
     drop(old);
 
-    let journal = SqliteJournal::open_telling(&path, Telling::Lifecycle).unwrap();
+    let journal = owing(&path, Telling::Lifecycle).unwrap();
     assert_eq!(journal.read(&id, Seq::START).await.unwrap().len(), 1);
     // It runs on: what was sent before is told with the next attempt.
     journal.append(&id, Seq(1), &[attempt(2)]).await.unwrap();
