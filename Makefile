@@ -96,7 +96,7 @@ lint: target ## Check format and lints.
 
 .PHONY: reference
 reference: target ## Write deploy/configuration.md from the types of the settings.
-	cargo build -p conclave
+	cargo build --workspace --all-targets
 	target/debug/conclave serve --reference >target/configuration.md
 	mv target/configuration.md deploy/configuration.md
 
