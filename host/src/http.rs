@@ -15,7 +15,7 @@ use axum::routing::get;
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 
-use crate::access::audit::Record;
+use crate::access::audit::{self, Record};
 use crate::access::denied::Kind;
 use crate::access::{Access, Denied, policy};
 use crate::metrics::{self, Metrics};
@@ -164,7 +164,11 @@ async fn admit(
                 let mut record = Record {
                     peer: Some(peer.addr.to_string()),
                     // Without the query, which may hold anything.
-                    method: format!("{} {}", request.method(), request.uri().path()),
+                    method: audit::clipped(&format!(
+                        "{} {}",
+                        request.method(),
+                        request.uri().path()
+                    )),
                     outcome: response.status().as_u16().to_string(),
                     reason: Some(denied.reason()),
                     ..Record::default()

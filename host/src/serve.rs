@@ -7,6 +7,7 @@ mod open_files;
 mod signals;
 mod stop;
 
+use conclave_core::chain::Chain;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -266,7 +267,7 @@ impl Host {
         self.tasks.spawn("http", async move {
             if let Err(error) = pages.await {
                 tracing::error!(
-                    error = &error as &dyn std::error::Error,
+                    error = %Chain(&error),
                     "the HTTP server failed"
                 );
             }
@@ -281,7 +282,7 @@ impl Host {
         self.tasks.spawn("grpc", async move {
             if let Err(error) = server.serve(incoming, stopped).await {
                 tracing::error!(
-                    error = &error as &dyn std::error::Error,
+                    error = %Chain(&error),
                     "the gRPC server failed"
                 );
             }
@@ -338,7 +339,7 @@ impl Host {
             ),
             // They only take room.
             Err(error) => tracing::warn!(
-                error = &error as &dyn std::error::Error,
+                error = %Chain(&error),
                 "components that nothing needs remain"
             ),
         }
@@ -355,7 +356,7 @@ impl Host {
     fn services(&self) -> grpc::Host {
         let journal = Arc::clone(&self.journal);
         let has_server = self.config.has_model_server();
-        let nats = self.events.nats.clone();
+        let (nats, outbox) = (self.events.nats.clone(), self.events.outbox.clone());
         let policy = self.config.terms().policy;
         grpc::Host {
             calls: self.metrics.calls.clone(),
@@ -372,7 +373,8 @@ impl Host {
             clock: self.clock,
             health: Arc::new(move || {
                 let journal = Arc::clone(&journal);
-                let told = nats.as_ref().is_none_or(|nats| nats.is_connected());
+                let told = nats.as_ref().is_none_or(|nats| nats.is_connected())
+                    && !outbox.as_ref().is_some_and(|outbox| outbox.is_impaired());
                 Box::pin(async move {
                     match (has_server && journal.healthy().await, told) {
                         (true, true) => Health::Healthy,

@@ -1,5 +1,6 @@
 //! What is made of files, and made again when they change.
 
+use conclave_core::chain::Chain;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -99,7 +100,7 @@ impl<T> Inner<T> {
             }
             Err(error) => tracing::warn!(
                 what = self.name,
-                error = &*error as &dyn std::error::Error,
+                error = %Chain(&*error),
                 "files have changed and cannot be used; what was read before stays"
             ),
         }

@@ -1,5 +1,6 @@
 //! Lists deliberations, newest first.
 
+use crate::chain::Chain;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -105,7 +106,7 @@ impl ListDeliberations {
         match self.journal.read(id, Seq::START).await {
             Ok(records) => Ok(View::of(&records)),
             Err(error @ (Error::Corrupt { .. } | Error::Unsupported { .. })) => {
-                tracing::warn!(%id, error = &error as &dyn std::error::Error, "a deliberation cannot be listed");
+                tracing::warn!(%id, error = %Chain(&error), "a deliberation cannot be listed");
                 Ok(None)
             }
             Err(error) => Err(error),

@@ -10,6 +10,7 @@ mod round;
 #[cfg(test)]
 mod tests;
 
+use crate::chain::Chain;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -124,6 +125,12 @@ impl Outbox {
         &self.counters
     }
 
+    /// Whether the last event that was tried was not taken.
+    #[must_use]
+    pub fn is_impaired(&self) -> bool {
+        self.impaired.load(Ordering::Relaxed)
+    }
+
     /// How many deliberations owe events now.
     ///
     /// # Errors
@@ -184,11 +191,11 @@ impl Outbox {
 
     /// Counts and tells a failure; whether the event can be tried again.
     fn note_failure(&self, event: &Event, error: &events::Error) -> bool {
-        let cause = error as &dyn std::error::Error;
+        let cause = Chain(error);
         if !error.is_retryable() {
             self.counters.refused.fetch_add(1, Ordering::Relaxed);
             tracing::error!(
-                id = %event.deliberation, subject = event.subject, error = cause,
+                id = %event.deliberation, subject = event.subject, error = %cause,
                 "an event cannot be published, now or later"
             );
             return false;
@@ -196,7 +203,7 @@ impl Outbox {
         self.counters.retried.fetch_add(1, Ordering::Relaxed);
         if !self.impaired.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                error = cause,
+                error = %cause,
                 "events cannot be published; the journal keeps them until they can"
             );
         }

@@ -1,5 +1,6 @@
 //! Takes accepted deliberations to their verdict.
 
+use crate::chain::Chain;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -164,7 +165,7 @@ impl RunDeliberation {
                     unfinished.corrupt.push((id, error.to_string()));
                 }
                 Err(error @ journal::Error::Unsupported { .. }) => {
-                    tracing::error!(%id, error = &error as &dyn std::error::Error, "a deliberation rests");
+                    tracing::error!(%id, error = %Chain(&error), "a deliberation rests");
                     unfinished.unsupported += 1;
                 }
                 Err(error) => return Err(error),
@@ -219,10 +220,10 @@ impl RunDeliberation {
                 Ok(End::Finished(record)) => return self.conclude(id, handle, record),
                 Ok(End::Paused) => return self.let_rest(id, handle),
                 Ok(End::Unwritable(error)) if error.is_retryable() => {
-                    tracing::error!(%id, error = &error as &dyn std::error::Error, "the journal takes no entries; the deliberation rests");
+                    tracing::error!(%id, error = %Chain(&error), "the journal takes no entries; the deliberation rests");
                 }
                 Ok(End::Unwritable(error)) => {
-                    tracing::error!(%id, error = &error as &dyn std::error::Error, "the deliberation rests on this host");
+                    tracing::error!(%id, error = %Chain(&error), "the deliberation rests on this host");
                     return self.let_rest(id, handle);
                 }
                 Err(reason) => {
@@ -240,7 +241,7 @@ impl RunDeliberation {
             Ok(session) => session,
             Err(error @ Unopenable::Corrupt) => return Err(error.to_string()),
             Err(error @ Unopenable::Semantics(_)) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "a session rests");
+                tracing::error!(error = %Chain(&error), "a session rests");
                 return Ok(End::Paused);
             }
         };
@@ -272,7 +273,7 @@ impl RunDeliberation {
                 Ok(records) => return Some(records),
                 Err(error) if error.is_retryable() => {}
                 Err(error @ journal::Error::Unsupported { .. }) => {
-                    tracing::error!(%id, error = &error as &dyn std::error::Error, "a deliberation rests");
+                    tracing::error!(%id, error = %Chain(&error), "a deliberation rests");
                     self.let_rest(id, handle);
                     return None;
                 }
@@ -306,16 +307,27 @@ impl RunDeliberation {
             return;
         };
         let message = format!("the journal of the deliberation is damaged: {reason}");
+        let accepted = self.live.get(id);
+        let accepted_at_ms = accepted
+            .as_ref()
+            .and_then(|handle| match &handle.accepted().entry {
+                Entry::Accepted(accepted) => Some(accepted.accepted_at_ms),
+                _ => None,
+            });
+        let now_ms = self.ports.clock.unix_ms();
         let record = Record {
             seq: actual.next(),
-            at_ms: 0,
+            at_ms: accepted_at_ms.map_or(0, |at_ms| now_ms.saturating_sub(at_ms)),
             entry: Entry::Finished {
                 verdict: Verdict::Failed(Cause::new(CauseKind::JournalCorrupt, message)),
                 spent: Spent::default(),
             },
         };
-        if let Err(error) = journal.append(id, actual, &[Arc::new(record)]).await {
-            tracing::error!(%id, error = &error as &dyn std::error::Error, "the failure could not be journaled");
+        let record = Arc::new(record);
+        if let Err(error) = journal.append(id, actual, &[Arc::clone(&record)]).await {
+            tracing::error!(%id, error = %Chain(&error), "the failure could not be journaled");
+        } else if let Some(handle) = accepted {
+            self.ports.observers.journaled(handle.accepted(), &record);
         }
     }
 }

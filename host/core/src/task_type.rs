@@ -23,8 +23,11 @@ pub enum TaskType {
 impl TaskType {
     /// The type that `metadata.task_type` names, else the one that the form of the id stands for:
     /// `…:task-extraction`, or `ceremony-…:story-…:role-…`.
+    /// The id is `metadata.task_id` where that is given.
     #[must_use]
     pub fn of(task_id: &str, metadata: &BTreeMap<String, String>) -> Self {
+        let given = metadata.get("task_id").filter(|id| !id.is_empty());
+        let task_id = given.map_or(task_id, String::as_str);
         let named = metadata.get(METADATA_KEY).map(|name| name.trim());
         match named {
             Some("BACKLOG_REVIEW_ROLE") => Self::BacklogReviewRole,
@@ -88,6 +91,17 @@ mod tests {
         );
         // A type that is not known here says nothing.
         assert_eq!(of(review, Some("PLANNING")), TaskType::BacklogReviewRole);
+    }
+
+    #[test]
+    fn an_id_in_the_metadata_outdoes_the_own_one() {
+        let metadata = |id: &str| BTreeMap::from([("task_id".to_owned(), id.to_owned())]);
+        let extraction = metadata("ceremony-1:story-2:task-extraction");
+        assert_eq!(TaskType::of("t-1", &extraction), TaskType::TaskExtraction);
+        let other = TaskType::of("t-1:task-extraction", &metadata("t-2"));
+        assert_eq!(other, TaskType::Other);
+        let empty = TaskType::of("t-1:task-extraction", &metadata(""));
+        assert_eq!(empty, TaskType::TaskExtraction);
     }
 
     #[test]

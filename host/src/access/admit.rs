@@ -173,7 +173,9 @@ impl Access {
         let anonymous = self.mode == Mode::Legacy && rule.legacy;
         let caller = match self.identify(headers, peer).await {
             Err(_) if anonymous && !self.knows_anybody() => Arc::clone(&self.nobody),
-            Err(Denied::Missing { .. }) if anonymous => Arc::clone(&self.nobody),
+            Err(Denied::Missing { .. } | Denied::UnknownCertificate { .. }) if anonymous => {
+                Arc::clone(&self.nobody)
+            }
             identified => identified?,
         };
         if caller.role < needed {

@@ -1,5 +1,6 @@
 //! The audit log: who changed what, and who was refused. It holds no prompt, no answer and no token.
 
+use conclave_core::chain::Chain;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -182,7 +183,7 @@ fn write(mut file: File, path: &Path, mut waiting: mpsc::Receiver<Item>) {
                 if let Err(error) = file.write_all(line.as_bytes()) {
                     tracing::error!(
                         path = %path.display(),
-                        error = &error as &dyn std::error::Error,
+                        error = %Chain(&error),
                         "a record of the audit log could not be written; it stands in this log"
                     );
                 }
@@ -191,6 +192,19 @@ fn write(mut file: File, path: &Path, mut waiting: mpsc::Receiver<Item>) {
             Item::Flush(done) => drop(done.send(())),
         }
     }
+}
+
+/// What was called, cut where every method that there is has ended: callers who are not let in choose
+/// the text.
+#[must_use]
+pub fn clipped(method: &str) -> String {
+    const BYTES_MAX: usize = 128;
+    let mut text = method.to_owned();
+    if text.len() > BYTES_MAX {
+        text.truncate(text.floor_char_boundary(BYTES_MAX));
+        text.push('…');
+    }
+    text
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The keys with which an issuer signs its tokens: a JWKS (RFC 7517), of a file or a URL.
 
+use conclave_core::chain::Chain;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -215,8 +216,9 @@ impl Remote {
             };
             let rests = tried.is_some_and(|at| at.elapsed() < pause);
             if !helped && !rests {
-                *tried = Some(Instant::now());
                 self.fetch_and_keep().await;
+                // From its end: those who waited for it do not each begin another.
+                *tried = Some(Instant::now());
             }
         }
         self.current().map(|fetched| fetched.keys)
@@ -239,7 +241,7 @@ impl Remote {
             }
             Err(error) => tracing::warn!(
                 url = %self.url,
-                error = &error as &dyn std::error::Error,
+                error = %Chain(&error),
                 "the keys of the tokens' issuer cannot be fetched; those that were fetched before stay"
             ),
         }

@@ -99,7 +99,7 @@ pub struct ServeArgs {
     /// Where gRPC listens; port 0 takes a free one [default: 127.0.0.1:50056].
     #[arg(long, value_name = "IP:PORT")]
     pub grpc_addr: Option<String>,
-    /// Where /healthz and /readyz listen [default: 127.0.0.1:9056].
+    /// Where the pages listen: /healthz, /readyz, /metrics, /events [default: 127.0.0.1:9056].
     #[arg(long, value_name = "IP:PORT")]
     pub http_addr: Option<String>,
     /// The OpenAI-compatible server of requests that name none.

@@ -15,6 +15,7 @@ Exit codes:
 
 Environment:
   CONCLAVE_ADDR              where client commands find the host
+  CONCLAVE_TOKEN             the bearer token that they send
   CONCLAVE_CONFIG            the TOML file of `serve`
   CONCLAVE_<SECTION>_<KEY>   any setting of `serve`
   NO_COLOR                   no colours when it is set
@@ -49,7 +50,8 @@ Exit codes:
 
 Environment:
   CONCLAVE_<SECTION>_<KEY>   any setting; `--reference` lists all
-  GRPC_PORT, LOG_LEVEL       of existing deployments; the ones above go first";
+  GRPC_PORT, NATS_URL, ENABLE_NATS, LOG_LEVEL
+                             of existing deployments; the ones above go first";
 
 pub(super) const DEMO: &str = "\
 Examples:
@@ -79,7 +81,9 @@ Exit codes:
   130  Ctrl-C
 
 Environment:
-  CONCLAVE_ADDR   where the host is, as --addr";
+  CONCLAVE_ADDR   where the host is, as --addr
+  CONCLAVE_TOKEN  the bearer token, instead of --token-file
+  CONCLAVE_CA     the root of the host's certificate, as --ca";
 
 pub(super) const GET: &str = "\
 Examples:
@@ -90,7 +94,9 @@ Exit codes:
   0 found, whatever its state; 1 not found, or no host; 2 wrong usage
 
 Environment:
-  CONCLAVE_ADDR   where the host is, as --addr";
+  CONCLAVE_ADDR   where the host is, as --addr
+  CONCLAVE_TOKEN  the bearer token, instead of --token-file
+  CONCLAVE_CA     the root of the host's certificate, as --ca";
 
 pub(super) const LIST: &str = "\
 A filter compares fields, joined by AND, OR, NOT and parentheses; OR binds more
@@ -113,7 +119,9 @@ Exit codes:
   0 listed, even when there is none; 1 refused, or no host; 2 wrong usage
 
 Environment:
-  CONCLAVE_ADDR   where the host is, as --addr";
+  CONCLAVE_ADDR   where the host is, as --addr
+  CONCLAVE_TOKEN  the bearer token, instead of --token-file
+  CONCLAVE_CA     the root of the host's certificate, as --ca";
 
 pub(super) const PLUGIN_LIST: &str = "\
 Examples:
@@ -124,7 +132,9 @@ Exit codes:
   0 listed, 1 no host, 2 wrong usage
 
 Environment:
-  CONCLAVE_ADDR   where the host is, as --addr";
+  CONCLAVE_ADDR   where the host is, as --addr
+  CONCLAVE_TOKEN  the bearer token, instead of --token-file
+  CONCLAVE_CA     the root of the host's certificate, as --ca";
 
 pub(super) const PLUGIN_INSPECT: &str = "\
 Examples:
@@ -135,7 +145,9 @@ Exit codes:
   0 found, 1 not found, or no host; 2 wrong usage
 
 Environment:
-  CONCLAVE_ADDR   where the host is, as --addr";
+  CONCLAVE_ADDR   where the host is, as --addr
+  CONCLAVE_TOKEN  the bearer token, instead of --token-file
+  CONCLAVE_CA     the root of the host's certificate, as --ca";
 
 pub(super) const WATCH: &str = "\
 Examples:
@@ -149,7 +161,9 @@ Exit codes:
   130  Ctrl-C
 
 Environment:
-  CONCLAVE_ADDR   where the host is, as --addr";
+  CONCLAVE_ADDR   where the host is, as --addr
+  CONCLAVE_TOKEN  the bearer token, instead of --token-file
+  CONCLAVE_CA     the root of the host's certificate, as --ca";
 
 pub(super) const CANCEL: &str = "\
 Examples:
@@ -161,7 +175,9 @@ Exit codes:
   2 wrong usage
 
 Environment:
-  CONCLAVE_ADDR   where the host is, as --addr";
+  CONCLAVE_ADDR   where the host is, as --addr
+  CONCLAVE_TOKEN  the bearer token, instead of --token-file
+  CONCLAVE_CA     the root of the host's certificate, as --ca";
 
 pub(super) const PLUGIN: &str = "\
 Examples:

@@ -44,7 +44,11 @@ pub(super) async fn list(args: &ListArgs, terminal: &mut Terminal) -> anyhow::Re
         }
         if page.next_page_token.is_empty() {
             if shown == 0 && !args.connection.json {
-                terminal.note("no deliberation is like that");
+                let nothing = match args.filter.is_empty() {
+                    true => "there are no deliberations yet",
+                    false => "no deliberation is like that",
+                };
+                terminal.note(nothing);
             }
             return Ok(Exit::Success);
         }

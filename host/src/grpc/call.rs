@@ -17,7 +17,7 @@ use tracing::{Instrument as _, Span};
 
 use super::fields::Api;
 use super::status::{Refusal, code_name, status};
-use crate::access::audit::{Place, Record};
+use crate::access::audit::{self, Place, Record};
 use crate::access::policy::{self, Rule};
 use crate::access::{Access, Caller, Denied};
 use crate::telemetry::spans;
@@ -288,7 +288,7 @@ impl Drop for Audited {
 
 fn record(method: &str, peer: Option<&Peer>) -> Record {
     Record {
-        method: method.to_owned(),
+        method: audit::clipped(method),
         peer: peer.map(|peer| peer.addr.to_string()),
         ..Record::default()
     }

@@ -109,6 +109,8 @@ pub async fn server(host: Host, access: Arc<Access>, settings: Settings) -> (Ser
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // The details of errors, so that clients without files can show them.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     const SOUND: &str = "the build script wrote the descriptors";
     let routes = Routes::new(

@@ -1,5 +1,6 @@
 //! Errors as gRPC statuses with details, after AIP-193: the one place that maps them.
 
+use conclave_core::chain::Chain;
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::time::Duration;
@@ -272,7 +273,7 @@ fn of_journal(error: &journal::Error) -> Fault {
             fault
         }
         journal::Error::Corrupt { id, .. } => {
-            tracing::error!(%id, error = error as &dyn std::error::Error, "a journal is damaged");
+            tracing::error!(%id, error = %Chain(error), "a journal is damaged");
             Fault::new(Code::DataLoss, "JOURNAL_CORRUPT", error).with("deliberation_id", id)
         }
         journal::Error::Unsupported { id, .. } => {
@@ -281,7 +282,7 @@ fn of_journal(error: &journal::Error) -> Fault {
         }
         journal::Error::Fenced { .. } | journal::Error::Unavailable(_) => {
             tracing::warn!(
-                error = error as &dyn std::error::Error,
+                error = %Chain(error),
                 "the journal failed a call"
             );
             Fault::new(Code::Unavailable, "JOURNAL_UNAVAILABLE", error).retried_after(RETRY_SOON)

@@ -123,8 +123,12 @@ impl Nats {
             PublishErrorKind::MaxPayloadExceeded => Err(refused(event, error)),
             PublishErrorKind::Other if is_too_large(&error) => Err(refused(event, error)),
             kind => {
-                if kind == PublishErrorKind::StreamNotFound {
-                    // The stream is gone, or the server is another one.
+                // The stream is gone, or the server is another one. Where somebody listens to the subject
+                // without a stream, all that tells is that nothing is acknowledged.
+                if matches!(
+                    kind,
+                    PublishErrorKind::StreamNotFound | PublishErrorKind::TimedOut
+                ) {
                     self.streams.forget(&event.subject).await;
                 }
                 Err(unavailable(error))

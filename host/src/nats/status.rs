@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_nats::Event as Change;
+use conclave_core::chain::Chain;
 use conclave_core::events::Error;
 
 /// How NATS stands, for people and for metrics.
@@ -72,7 +73,7 @@ impl Shared {
             }
             Some(error) => {
                 self.failed.fetch_add(1, Ordering::Relaxed);
-                *lock(&self.last_error) = Some(chain(error));
+                *lock(&self.last_error) = Some(Chain(error).to_string());
             }
         }
     }
@@ -92,16 +93,6 @@ impl Shared {
     pub(super) fn note_covered(&self, subject: &str) {
         lock(&self.uncovered).remove(subject);
     }
-}
-
-fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -142,6 +142,13 @@ fn events(metrics: &Metrics, events: &EventParts) {
             |counters| &counters.refused,
         ),
     ];
+    let nats = events.nats.clone();
+    metrics.read(Reading::one(
+        Kind::Counter,
+        "conclave_events_uncovered",
+        "Events that NATS took and no stream keeps; absent while no NATS is configured",
+        move || Some(nats.as_ref()?.status().published_uncovered as f64),
+    ));
     for (name, help, read) in names {
         let outbox = events.outbox.clone();
         metrics.read(Reading::one(Kind::Counter, name, help, move || {

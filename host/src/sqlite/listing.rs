@@ -12,9 +12,15 @@ use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
 
 use crate::sqlite::{codec, summary};
 
-/// Places that one page looks at. A filter is asked about a million rows a second, so that a page holds
-/// a reader for a tenth of a second at most; whoever wants more asks for the next page.
+/// Places that one page looks at. A plain filter is asked about a million rows a second, so that a page
+/// holds a reader for a tenth of a second; whoever wants more asks for the next page.
 const PLACES_MAX: u64 = 100_000;
+
+/// What one test of a label costs beside a row's plain tests: each searches the row's labels.
+const LABEL_COST: u64 = 3;
+
+/// Bytes of records that one page reads: deliberations may hold megabytes, and a page is in memory.
+const BYTES_MAX: usize = 8 << 20;
 
 const FIRST_BATCH: &str = "
     SELECT body FROM batches WHERE deliberation = ?1 ORDER BY last_seq LIMIT 1";
@@ -42,9 +48,10 @@ pub(super) fn page(
         Some(Place(place)) => place.min(newest.cast_unsigned() + 1),
         None => newest.cast_unsigned() + 1,
     };
-    let from = before.saturating_sub(PLACES_MAX).max(1);
+    let places_max = PLACES_MAX / (1 + LABEL_COST * label_tests(query.filter.expression()));
+    let from = before.saturating_sub(places_max).max(1);
     let mut rows = rows(&snapshot, query, from..before, limit + 1)?;
-    let next = match rows.len() > limit {
+    let mut next = match rows.len() > limit {
         true => {
             rows.truncate(limit);
             rows.last().map(|row| Place(row.place.cast_unsigned()))
@@ -52,10 +59,16 @@ pub(super) fn page(
         false => (from > 1).then_some(Place(from)),
     };
     let mut listed = Vec::with_capacity(rows.len());
-    for row in rows {
-        match read(&snapshot, &row)? {
+    let mut bytes = 0;
+    let count = rows.len();
+    for (at, row) in rows.into_iter().enumerate() {
+        match read(&snapshot, &row, &mut bytes)? {
             Ok(one) => listed.push(one),
             Err(error) => summary::left_out(&row.id, &error),
+        }
+        if bytes > BYTES_MAX && at + 1 < count {
+            next = Some(Place(row.place.cast_unsigned()));
+            break;
         }
     }
     Ok(Page { listed, next })
@@ -92,8 +105,32 @@ fn rows(
     rows.collect()
 }
 
-/// Reads the first and the last record; the inner error is damage to them.
-fn read(connection: &Connection, row: &Row) -> rusqlite::Result<Result<Listed, Error>> {
+/// How many tests of labels a filter has.
+fn label_tests(expression: &Expression) -> u64 {
+    match expression {
+        Expression::And(parts) | Expression::Or(parts) => parts.iter().map(label_tests).sum(),
+        Expression::Not(one) => label_tests(one),
+        Expression::Test(
+            Test::Text {
+                field: TextField::Label(_),
+                ..
+            }
+            | Test::HasText(TextField::Label(_))
+            | Test::Contains {
+                field: TextField::Label(_),
+                ..
+            },
+        ) => 1,
+        Expression::Test(_) => 0,
+    }
+}
+
+/// Reads the first and the last record, and counts their bytes; the inner error is damage to them.
+fn read(
+    connection: &Connection,
+    row: &Row,
+    bytes: &mut usize,
+) -> rusqlite::Result<Result<Listed, Error>> {
     let body = |statement: &str, params: &[&dyn rusqlite::ToSql]| {
         let mut statement = connection.prepare_cached(statement)?;
         let body = statement.query_row(params, |row| row.get::<_, Vec<u8>>(0));
@@ -104,6 +141,7 @@ fn read(connection: &Connection, row: &Row) -> rusqlite::Result<Result<Listed, E
         true => body(LAST_BATCH, params![row.place, row.last.0.cast_signed()])?,
         false => None,
     };
+    *bytes += first.len() + last.as_ref().map_or(0, Vec::len);
     Ok(decode(row, &first, last.as_deref()))
 }
 

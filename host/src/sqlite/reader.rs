@@ -34,6 +34,8 @@ pub(super) struct Readers {
     path: PathBuf,
     idle: Arc<Mutex<Vec<Connection>>>,
     permits: Arc<Semaphore>,
+    /// Lists read much: they leave readers to who asks for one deliberation.
+    lists: Semaphore,
 }
 
 impl Readers {
@@ -43,6 +45,7 @@ impl Readers {
             path: path.to_owned(),
             idle: Arc::default(),
             permits: Arc::new(Semaphore::new(READERS_MAX)),
+            lists: Semaphore::new(READERS_MAX / 2),
         }
     }
 
@@ -70,6 +73,7 @@ impl Readers {
 
     /// Some of the deliberations that a query asks for.
     pub(super) async fn page(&self, query: Query, limit: usize) -> Result<Page, Error> {
+        let _place = self.lists.acquire().await.map_err(unavailable)?;
         self.run(move |connection| listing::page(connection, &query, limit).map_err(unavailable))
             .await
     }

@@ -1,5 +1,6 @@
 //! What lists are filtered by: one row for each deliberation.
 
+use conclave_core::chain::Chain;
 use conclave_core::entry::Accepted;
 use conclave_core::ids::DeliberationId;
 use rusqlite::{Connection, params};
@@ -85,7 +86,7 @@ pub(super) fn summarise_all(connection: &Connection) -> rusqlite::Result<()> {
 pub(super) fn left_out(id: &DeliberationId, error: &conclave_core::journal::Error) {
     tracing::warn!(
         %id,
-        error = error as &dyn std::error::Error,
+        error = %Chain(error),
         "a deliberation cannot be listed"
     );
 }

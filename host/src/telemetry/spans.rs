@@ -75,7 +75,7 @@ pub(crate) fn note_call(span: &Span, code: Code) {
     if span.is_disabled() {
         return;
     }
-    span.record("rpc.response.status_code", format!("{code:?}"));
+    span.record("rpc.response.status_code", crate::grpc::code_name(code));
     let fault = matches!(
         code,
         Code::Unknown

@@ -1,5 +1,6 @@
 //! Accepts connections, and shakes hands with several at once.
 
+use conclave_core::chain::Chain;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -94,7 +95,8 @@ impl Incoming {
         // Closed before it was accepted.
         let addr = stream.peer_addr().ok()?;
         let place = Arc::clone(&self.places).try_acquire_owned().ok();
-        let place = place.filter(|_| self.handshakes.len() < HANDSHAKES_MAX);
+        let shaking = self.tls.is_some() && self.handshakes.len() >= HANDSHAKES_MAX;
+        let place = place.filter(|_| !shaking);
         let Some(place) = place else {
             if !self.crowded {
                 tracing::warn!(addr = %self.addr, "there are as many connections as may be; more are closed");
@@ -108,11 +110,16 @@ impl Incoming {
             certificate: None,
         };
         let Some((tls, protocol)) = &self.tls else {
-            return Some(Connection {
-                stream: Stream::Plain(stream),
-                peer,
-                place,
-            });
+            // One that says nothing would hold its place for ever: nothing above has begun to wait.
+            self.handshakes.push(Box::pin(async move {
+                let spoken = tokio::time::timeout(HANDSHAKE_TIMEOUT, stream.peek(&mut [0])).await;
+                matches!(spoken, Ok(Ok(1))).then_some(Connection {
+                    stream: Stream::Plain(stream),
+                    peer,
+                    place,
+                })
+            }));
+            return None;
         };
         let (tls, protocol) = (tls.clone(), *protocol);
         self.handshakes.push(Box::pin(async move {
@@ -155,7 +162,7 @@ async fn pause_after(addr: SocketAddr, error: &io::Error) {
     }
     tracing::error!(
         %addr,
-        error = error as &dyn std::error::Error,
+        error = %Chain(error),
         "no connection can be accepted now"
     );
     tokio::time::sleep(PAUSE).await;

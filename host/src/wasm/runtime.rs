@@ -1,5 +1,6 @@
 //! Runs plugins on wasmtime: the adapter behind the port `Runtime`.
 
+use conclave_core::chain::Chain;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,7 +104,7 @@ impl WasmRuntime {
                 Ok(Ok(bytes)) => return Ok(bytes),
                 Ok(Err(NoBytes::Gone(source))) => return Err(Error::Unavailable(source)),
                 Ok(Err(NoBytes::Unreadable(source))) => {
-                    tracing::warn!(%digest, error = &*source as &dyn std::error::Error, "a component cannot be read; trying again");
+                    tracing::warn!(%digest, error = %Chain(&*source), "a component cannot be read; trying again");
                     tokio::time::sleep(READ_RETRY).await;
                 }
                 Err(panicked) => return Err(Error::Unavailable(panicked.into())),

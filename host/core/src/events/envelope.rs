@@ -46,7 +46,8 @@ impl<'a> Context<'a> {
 
     /// What kind of work it is.
     pub(super) fn task_type(&self) -> TaskType {
-        TaskType::of(self.task_id(), &self.accepted.request.task.metadata)
+        let task = &self.accepted.request.task;
+        TaskType::of(&task.id, &task.metadata)
     }
 
     /// The event itself. `distinction` is what makes its key unlike that of others of its type and

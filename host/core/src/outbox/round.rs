@@ -1,5 +1,6 @@
 //! What the outbox has in hand: which deliberations are being told, and what is to be acknowledged.
 
+use crate::chain::Chain;
 use std::collections::HashSet;
 use std::pin::pin;
 use std::time::Duration;
@@ -95,7 +96,7 @@ impl<'a> Round<'a> {
             Ok(owed) => owed,
             Err(error) => {
                 tracing::warn!(
-                    error = &error as &dyn std::error::Error,
+                    error = %Chain(&error),
                     "what events are owed cannot be read; it is tried again"
                 );
                 return;
@@ -135,7 +136,7 @@ impl<'a> Round<'a> {
             }
             Err(error) => {
                 tracing::warn!(
-                    %id, error = &error as &dyn std::error::Error,
+                    %id, error = %Chain(&error),
                     "the events of a deliberation cannot be told now"
                 );
                 self.in_hand.remove(&id);
@@ -157,7 +158,7 @@ impl<'a> Round<'a> {
         let failed = acknowledged.is_err();
         if let Err(error) = acknowledged {
             tracing::warn!(
-                error = &error as &dyn std::error::Error,
+                error = %Chain(&error),
                 "published events could not be acknowledged; they will be published again"
             );
         }

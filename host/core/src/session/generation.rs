@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
+use crate::chain::Chain;
 use crate::entry::Entry;
 use crate::generation::{Failure, Generation, GenerationRequest};
 use crate::ids::{JobId, ModelName};
@@ -185,7 +186,7 @@ impl Session {
             };
             drop(in_flight);
             let AttemptId { job, attempt, .. } = attempts.request.id;
-            tracing::debug!(id = %attempts.request.id, error = %chain(&error), "a generation failed");
+            tracing::debug!(id = %attempts.request.id, error = %Chain(&error), "a generation failed");
             let failure = failure(&error, attempts.retries);
             if !error.is_retryable() || attempts.retries >= self.accepted.request.retries_max {
                 return Ok((Err(failure), progress.tokens()));
@@ -234,27 +235,13 @@ impl Session {
 
 /// What a plugin is told of an error.
 fn failure(error: &inference::Error, retries: u32) -> Failure {
-    let text = chain(error);
+    let text = Chain(error).to_string();
     if error.is_retryable() {
         let attempts = retries + 1;
         Failure::Unavailable(format!("{text} (attempt {attempts})"))
     } else {
         Failure::Rejected(text)
     }
-}
-
-/// The error and its sources, joined.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let next = error.to_string();
-        if !text.ends_with(&next) {
-            text = format!("{text}: {next}");
-        }
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

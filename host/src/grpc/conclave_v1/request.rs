@@ -88,6 +88,8 @@ pub(super) fn draft(
         .timeout
         .map(|wire| parse_duration("deliberation.timeout", wire));
     let own = Some(asked.correlation_id).filter(|text| !text.is_empty());
+    let of_metadata = task.metadata.get("correlation_id");
+    let of_metadata = of_metadata.filter(|text| !text.is_empty()).cloned();
     Ok(Draft {
         task_id: task.id,
         description: task.description,
@@ -104,7 +106,7 @@ pub(super) fn draft(
         scorer_params: scorer.params_json,
         labels: sorted(asked.labels),
         priority: asked.priority.map(priority).transpose()?,
-        correlation_id: own.or(correlation_id),
+        correlation_id: own.or(correlation_id).or(of_metadata),
     })
 }
 

@@ -5,6 +5,7 @@ mod fleet_v1;
 mod request;
 mod v1;
 
+use conclave_core::chain::Chain;
 use std::sync::Arc;
 
 use conclave_core::ids::DeliberationId;
@@ -110,7 +111,7 @@ impl RayExecutor {
                 Ok(totals) => stats = Some(answer::stats(&totals)),
                 Err(error) => {
                     tracing::warn!(
-                        error = &error as &dyn std::error::Error,
+                        error = %Chain(&error),
                         "statistics cannot be read"
                     );
                     health = health.max(Health::Degraded);

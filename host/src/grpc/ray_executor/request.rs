@@ -84,7 +84,7 @@ pub(super) fn draft(
         scorer_params: String::new(),
         labels: BTreeMap::new(),
         priority: priority(&metadata)?,
-        correlation_id: given("correlation_id").or(headers.correlation_id),
+        correlation_id: headers.correlation_id.or_else(|| given("correlation_id")),
         metadata,
     })
 }
