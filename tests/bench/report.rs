@@ -68,7 +68,7 @@ impl Report {
         }
         for Pair { load, host, .. } in self.throughput.iter().flat_map(|it| &it.pairs) {
             let goal =
-                (load.clients == 64).then(|| ("500 or more".to_owned(), host.rate() >= 500.0));
+                (load.clients == 64).then(|| ("1,000 or more".to_owned(), host.rate() >= 1_000.0));
             let what = format!(
                 "deliberations of {} generations a second, clients: {}",
                 load.generations, load.clients
