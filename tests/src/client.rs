@@ -97,7 +97,7 @@ impl Client {
             request_id: request_id.to_owned(),
         };
         let mut client = self.0.clone();
-        answer(client.create_deliberation(request)).await
+        answer(Box::pin(client.create_deliberation(request))).await
     }
 
     /// Creates a deliberation in a call with these headers.
@@ -119,7 +119,7 @@ impl Client {
             request.metadata_mut().insert(*name, value);
         }
         let mut client = self.0.clone();
-        answer(client.create_deliberation(request)).await
+        answer(Box::pin(client.create_deliberation(request))).await
     }
 
     /// The deliberation as it is now.
@@ -163,7 +163,7 @@ impl Client {
     /// # Errors
     /// What the host answers.
     pub async fn run(&self, deliberation: pb::Deliberation) -> Result<pb::Deliberation, Status> {
-        let created = self.create(deliberation).await?;
+        let created = Box::pin(self.create(deliberation)).await?;
         self.wait(&created.uid).await
     }
 

@@ -51,7 +51,7 @@ pub async fn conclave(args: &[&str]) -> anyhow::Result<Ran> {
 /// Runs `conclave` with these arguments and variables to its end.
 ///
 /// # Errors
-/// As [`conclave`].
+/// As [`conclave()`].
 pub async fn conclave_with(args: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<Ran> {
     let mut command = bare_command(&binary::conclave()?);
     command.args(args).envs(variables.iter().copied());
@@ -63,7 +63,7 @@ pub async fn conclave_with(args: &[&str], variables: &[(&str, &str)]) -> anyhow:
 /// Runs a client command against a host.
 ///
 /// # Errors
-/// As [`conclave`].
+/// As [`conclave()`].
 pub async fn client_of(host: &Host, args: &[&str]) -> anyhow::Result<Ran> {
     let addr = format!("http://{}", host.grpc_addr());
     conclave_with(args, &[("CONCLAVE_ADDR", &addr)]).await

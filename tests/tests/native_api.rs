@@ -1,5 +1,7 @@
 //! The native API beside the calls of one deliberation: lists, records and plugins.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
 use std::collections::HashMap;
 use std::sync::Arc;
 

@@ -173,7 +173,7 @@ impl Access {
         let anonymous = self.mode == Mode::Legacy && rule.legacy;
         let caller = match self.identify(headers, peer).await {
             Err(_) if anonymous && !self.knows_anybody() => Arc::clone(&self.nobody),
-            Err(Denied::Missing { .. } | Denied::UnknownCertificate { .. }) if anonymous => {
+            Err(Denied::Missing { .. } | Denied::UnknownCertificate) if anonymous => {
                 Arc::clone(&self.nobody)
             }
             identified => identified?,
@@ -215,9 +215,8 @@ impl Access {
             let certificates = !self.certificates.is_empty();
             return Err(Denied::Missing { certificates });
         };
-        let names = |rule: &&CertificateRule| {
-            rule.name == "*" || certificate.names.iter().any(|name| *name == rule.name)
-        };
+        let names =
+            |rule: &&CertificateRule| rule.name == "*" || certificate.names.contains(&rule.name);
         let rule = self.certificates.iter().find(names);
         let rule = rule.ok_or(Denied::UnknownCertificate)?;
         let name = certificate.names.iter().find(|name| **name == rule.name);

@@ -81,7 +81,7 @@ impl Jwt {
                 url,
                 refresh,
                 age_max,
-            } => Source::Url(Remote::new(url, refresh, age_max)?),
+            } => Source::Url(Box::new(Remote::new(url, refresh, age_max)?)),
         };
         Ok(Self { settings, keys })
     }

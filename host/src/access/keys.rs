@@ -127,7 +127,7 @@ impl Key {
 #[derive(Debug)]
 pub(super) enum Source {
     File(Watched<KeySet>),
-    Url(Remote),
+    Url(Box<Remote>),
 }
 
 impl Source {

@@ -34,7 +34,7 @@ pub enum Command {
     /// Serve deliberations over gRPC until a signal stops it.
     ///
     /// Every setting stands, the later over the earlier, in its default, the TOML file, a variable
-    /// CONCLAVE_<SECTION>_<KEY>, or a flag. Relative paths are relative to the working directory. When
+    /// `CONCLAVE_<SECTION>_<KEY>`, or a flag. Relative paths are relative to the working directory. When
     /// the host takes work, it logs one line `ready` with its addresses.
     Serve(Box<ServeArgs>),
     /// Run one real deliberation on an embedded model, watched live.

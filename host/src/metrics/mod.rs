@@ -1,7 +1,7 @@
 //! What the host counts and measures, in the text forms that Prometheus reads.
 //!
 //! Counters start at zero with each start of the host. No label holds a task, an agent or a
-//! deliberation; names that clients choose are bounded (see [`names`]). Adapters know nothing of
+//! deliberation; names that clients choose are bounded (see `names`). Adapters know nothing of
 //! Prometheus: they call small functions of their own types, which are made here.
 
 mod buckets;

@@ -160,7 +160,7 @@ impl Journal for SqliteJournal {
         key: Option<&IdempotencyKey>,
     ) -> Result<Creation, Error> {
         let write = Write::Create {
-            summary: Summary::of(codec::accepted(id, accepted)?),
+            summary: Box::new(Summary::of(codec::accepted(id, accepted)?)),
             batch: Batch::encode(id, Seq::START, [accepted])?,
             key: key.cloned(),
         };

@@ -15,7 +15,7 @@ pub(super) enum Write {
     /// A new deliberation.
     Create {
         batch: Batch,
-        summary: Summary,
+        summary: Box<Summary>,
         key: Option<IdempotencyKey>,
     },
     /// More records.

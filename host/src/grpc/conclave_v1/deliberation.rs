@@ -196,10 +196,9 @@ pub(super) fn shorten(deliberation: &mut pb::Deliberation) {
             agent.prompt_template.clear();
         }
     }
-    for plugin in [&mut deliberation.strategy, &mut deliberation.scorer] {
-        if let Some(plugin) = plugin {
-            plugin.params_json.clear();
-        }
+    let plugins = [&mut deliberation.strategy, &mut deliberation.scorer];
+    for plugin in plugins.into_iter().flatten() {
+        plugin.params_json.clear();
     }
     if let Some(outcome) = &mut deliberation.outcome {
         outcome.ranked.truncate(1);

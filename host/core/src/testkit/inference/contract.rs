@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Server<'a> {
     /// A healthy server that the adapter may call.
     pub endpoint: Endpoint,
-    /// A model there that answers within [`PATIENCE`].
+    /// A model there that answers within `PATIENCE`.
     pub model: ModelName,
     /// A model there that generates for longer than a few seconds when nobody stops it.
     pub endless: ModelName,
