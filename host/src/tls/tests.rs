@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use rcgen::{CertificateParams, KeyPair};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
@@ -94,9 +94,9 @@ async fn incoming(connections_max: usize, tls: bool) -> (Incoming, SocketAddr) {
 #[tokio::test]
 async fn connections_beyond_the_bound_are_closed_until_there_is_a_place() {
     let (mut incoming, addr) = incoming(1, false).await;
-    let _first = TcpStream::connect(addr).await.unwrap();
+    let _first = speaking(addr).await;
     let accepted = incoming.accept().await;
-    let mut second = TcpStream::connect(addr).await.unwrap();
+    let mut second = speaking(addr).await;
     let mut byte = [0];
     let closed = tokio::select! {
         _ = incoming.accept() => unreachable!("there is no place"),
@@ -105,8 +105,15 @@ async fn connections_beyond_the_bound_are_closed_until_there_is_a_place() {
     // Closed, with or without a reset.
     assert!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");
     drop(accepted);
-    let _fourth = TcpStream::connect(addr).await.unwrap();
+    let _fourth = speaking(addr).await;
     incoming.accept().await;
+}
+
+/// A connection whose client has begun to speak.
+async fn speaking(addr: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    stream.write_all(b"P").await.unwrap();
+    stream
 }
 
 #[tokio::test]
@@ -131,14 +138,16 @@ async fn a_client_that_says_nothing_keeps_nobody_else_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handshake_that_does_not_end_gives_its_place_back() {
-    let (mut incoming, addr) = incoming(1, true).await;
-    let mut silent = TcpStream::connect(addr).await.unwrap();
-    let mut byte = [0];
-    let closed = tokio::select! {
-        _ = incoming.accept() => unreachable!("nobody shakes hands"),
-        closed = silent.read(&mut byte) => closed,
-    };
-    assert!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");
-    assert_eq!(incoming.places.available_permits(), 1);
+async fn a_client_that_says_nothing_gives_its_place_back() {
+    for tls in [true, false] {
+        let (mut incoming, addr) = incoming(1, tls).await;
+        let mut silent = TcpStream::connect(addr).await.unwrap();
+        let mut byte = [0];
+        let closed = tokio::select! {
+            _ = incoming.accept() => unreachable!("nobody speaks"),
+            closed = silent.read(&mut byte) => closed,
+        };
+        assert!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");
+        assert_eq!(incoming.places.available_permits(), 1);
+    }
 }

@@ -76,7 +76,7 @@ async fn a_deliberation_is_one_tree_of_spans_from_the_client_to_the_model_server
         call,
         &[
             ("rpc.system.name", "grpc"),
-            ("rpc.response.status_code", "Ok"),
+            ("rpc.response.status_code", "OK"),
         ],
     );
     let session = one(&spans, "deliberate sample-vote");
