@@ -95,6 +95,36 @@ async fn without_making_streams_an_uncovered_subject_goes_out_plain_and_blocks_n
     );
 }
 
+/// Whoever listens to the subject answers in no stream's stead: then nothing but silence tells that the
+/// stream is gone.
+#[tokio::test]
+async fn a_stream_that_is_deleted_while_somebody_listens_is_made_again() {
+    let stub = StubServer::start().await.unwrap();
+    let nats = NatsServer::new().await.unwrap();
+    let mailbox = Mailbox::open(&nats).await;
+    let setup = setup(&stub, &nats.url()).set("events.ack_timeout_seconds", "1");
+    let host = setup.start().await.unwrap();
+    let client = host.client().await.unwrap();
+    client.run(vote(&["answer:yes"])).await.unwrap();
+    mailbox
+        .until("the first events", |messages| messages.len() == 3)
+        .await;
+    let listener = async_nats::connect(nats.url()).await.unwrap();
+    let _heard = listener.subscribe("orchestration.>").await.unwrap();
+    listener.flush().await.unwrap();
+    let deleted = mailbox.jetstream().delete_stream("ORCHESTRATOR_EVENTS");
+    deleted.await.unwrap();
+
+    client.run(vote(&["answer:no"])).await.unwrap();
+    // Those of the first deliberation that were in the stream are gone with it.
+    let messages = mailbox
+        .until("the second events", |messages| messages.len() == 2 + 3)
+        .await;
+    let completed = "orchestration.deliberation.completed";
+    let kept = subjects(&messages).into_iter();
+    assert_eq!(kept.filter(|subject| *subject == completed).count(), 1);
+}
+
 #[tokio::test]
 async fn progress_is_told_where_the_setting_says_so() {
     let stub = StubServer::start().await.unwrap();
