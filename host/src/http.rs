@@ -53,17 +53,23 @@ pub enum NotReady {
 pub struct Readiness {
     phase: watch::Sender<Phase>,
     journal_takes_entries: Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>,
+    impairments: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
 }
 
 impl Readiness {
-    /// A host that starts, and whose journal is asked by this function.
-    pub fn new<F>(journal_takes_entries: impl Fn() -> F + Send + Sync + 'static) -> Self
+    /// A host that starts. The functions say whether its journal takes entries, and what is wrong with
+    /// it that does not keep it from its work, a sentence each.
+    pub fn new<F>(
+        journal_takes_entries: impl Fn() -> F + Send + Sync + 'static,
+        impairments: impl Fn() -> Vec<String> + Send + Sync + 'static,
+    ) -> Self
     where
         F: Future<Output = bool> + Send + 'static,
     {
         Self {
             phase: watch::Sender::new(Phase::Starting),
             journal_takes_entries: Arc::new(move || Box::pin(journal_takes_entries())),
+            impairments: Arc::new(impairments),
         }
     }
 
@@ -211,7 +217,11 @@ fn scraped(metrics: &Metrics, headers: &HeaderMap) -> impl IntoResponse + use<> 
 
 async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, String) {
     match readiness.check().await {
-        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+        Ok(()) => {
+            let told = (readiness.impairments)();
+            let lines = std::iter::once("ready".to_owned()).chain(told);
+            (StatusCode::OK, lines.map(|line| line + "\n").collect())
+        }
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
     }
 }
@@ -226,7 +236,10 @@ mod tests {
     async fn the_host_is_ready_while_it_serves_and_its_journal_takes_entries() {
         let takes_entries = Arc::new(AtomicBool::new(true));
         let asked = Arc::clone(&takes_entries);
-        let readiness = Readiness::new(move || std::future::ready(asked.load(Ordering::Relaxed)));
+        let readiness = Readiness::new(
+            move || std::future::ready(asked.load(Ordering::Relaxed)),
+            Vec::new,
+        );
         assert_eq!(readiness.check().await, Err(NotReady::Starting));
         readiness.enter(Phase::Serving);
         assert_eq!(readiness.check().await, Ok(()));
@@ -240,7 +253,10 @@ mod tests {
 
     #[tokio::test]
     async fn the_pages_say_what_is_the_matter() {
-        let readiness = Readiness::new(|| std::future::ready(true));
+        let readiness = Readiness::new(
+            || std::future::ready(true),
+            || vec!["no NATS server is connected".to_owned()],
+        );
         let page = |State(readiness)| async { readyz(State(readiness)).await };
         let (status, body) = page(State(readiness.clone())).await;
         assert_eq!(
@@ -250,7 +266,10 @@ mod tests {
         readiness.enter(Phase::Serving);
         assert_eq!(
             page(State(readiness)).await,
-            (StatusCode::OK, "ready\n".to_owned())
+            (
+                StatusCode::OK,
+                "ready\nno NATS server is connected\n".to_owned()
+            )
         );
     }
 }

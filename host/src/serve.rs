@@ -179,10 +179,17 @@ impl Host {
         let live = Live::default();
         let in_flight = Slots::new(config.inference.in_flight_max);
         let asked = Arc::clone(&journal);
-        let readiness = Readiness::new(move || {
-            let journal = Arc::clone(&asked);
-            async move { journal.healthy().await }
-        });
+        let nats = events.nats.clone();
+        let readiness = Readiness::new(
+            move || {
+                let journal = Arc::clone(&asked);
+                async move { journal.healthy().await }
+            },
+            move || {
+                nats.as_ref()
+                    .map_or_else(Vec::new, |nats| nats.impairments())
+            },
+        );
         let parts = measure::Parts {
             live: &live,
             in_flight: &in_flight,

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 pub use self::settings::{Credentials, Secret, Settings};
 use self::status::Shared;
-pub use self::status::Status;
 use self::streams::{Coverage, Streams};
 use async_nats::connection::State;
 use async_nats::jetstream::context::PublishErrorKind;
@@ -69,10 +68,24 @@ impl Nats {
         })
     }
 
-    /// How it stands.
+    /// How many events went out whose subjects no stream covers: who did not listen has lost them.
     #[must_use]
-    pub fn status(&self) -> Status {
-        self.shared.status(self.is_connected())
+    pub fn published_uncovered(&self) -> u64 {
+        self.shared.published_uncovered()
+    }
+
+    /// What an operator should know, a sentence each; nothing while all is well.
+    #[must_use]
+    pub fn impairments(&self) -> Vec<String> {
+        let mut told = Vec::new();
+        if !self.is_connected() {
+            told.push("no NATS server is connected: events wait in the journal".to_owned());
+        }
+        let uncovered = self.shared.uncovered();
+        told.extend(uncovered.into_iter().map(|subject| {
+            format!("no stream keeps `{subject}`: who does not listen loses its events")
+        }));
+        told
     }
 
     /// Whether a server is connected now.
@@ -163,9 +176,7 @@ async fn connect(options: ConnectOptions, settings: &Settings) -> Result<Client,
 #[async_trait]
 impl Events for Nats {
     async fn publish(&self, event: &Event) -> Result<(), Error> {
-        let published = self.try_publish(event).await;
-        self.shared.count(published.as_ref().err());
-        published
+        self.try_publish(event).await
     }
 }
 

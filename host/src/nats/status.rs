@@ -1,52 +1,32 @@
-//! How the connection stands, and what became of events.
+//! What is known of the connection, and of events that no stream keeps.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_nats::Event as Change;
-use conclave_core::chain::Chain;
-use conclave_core::events::Error;
-
-/// How NATS stands, for people and for metrics.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Status {
-    /// Whether a server is connected.
-    pub connected: bool,
-    /// Subjects of events that no stream keeps: what nobody heard when it was published is lost.
-    pub uncovered: Vec<String>,
-    /// Events that were published, those of uncovered subjects too.
-    pub published: u64,
-    /// Those of uncovered subjects.
-    pub published_uncovered: u64,
-    /// Attempts that failed.
-    pub failed: u64,
-    /// The last failure, of the connection or of an event.
-    pub last_error: Option<String>,
-}
 
 /// Subjects that are remembered by name: a plugin chooses the last part of some.
 const UNCOVERED_MAX: usize = 64;
 
+/// What is known of the connection and of events beyond the outbox's own counts.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    published: AtomicU64,
     published_uncovered: AtomicU64,
-    failed: AtomicU64,
     uncovered: Mutex<BTreeSet<String>>,
+    /// What the client told last, so that it is logged once.
     last_error: Mutex<Option<String>>,
 }
 
 impl Shared {
-    pub(super) fn status(&self, connected: bool) -> Status {
-        Status {
-            connected,
-            uncovered: lock(&self.uncovered).iter().cloned().collect(),
-            published: self.published.load(Ordering::Relaxed),
-            published_uncovered: self.published_uncovered.load(Ordering::Relaxed),
-            failed: self.failed.load(Ordering::Relaxed),
-            last_error: lock(&self.last_error).clone(),
-        }
+    /// How many events went out whose subjects no stream covers.
+    pub(super) fn published_uncovered(&self) -> u64 {
+        self.published_uncovered.load(Ordering::Relaxed)
+    }
+
+    /// The subjects of events that no stream keeps.
+    pub(super) fn uncovered(&self) -> Vec<String> {
+        lock(&self.uncovered).iter().cloned().collect()
     }
 
     /// Takes note of what the client says of its connection.
@@ -63,18 +43,6 @@ impl Shared {
                 }
             }
             _ => {}
-        }
-    }
-
-    pub(super) fn count(&self, error: Option<&Error>) {
-        match error {
-            None => {
-                self.published.fetch_add(1, Ordering::Relaxed);
-            }
-            Some(error) => {
-                self.failed.fetch_add(1, Ordering::Relaxed);
-                *lock(&self.last_error) = Some(Chain(error).to_string());
-            }
         }
     }
 

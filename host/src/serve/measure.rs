@@ -147,7 +147,7 @@ fn events(metrics: &Metrics, events: &EventParts) {
         Kind::Counter,
         "conclave_events_uncovered",
         "Events that NATS took and no stream keeps; absent while no NATS is configured",
-        move || Some(nats.as_ref()?.status().published_uncovered as f64),
+        move || Some(nats.as_ref()?.published_uncovered() as f64),
     ));
     for (name, help, read) in names {
         let outbox = events.outbox.clone();

@@ -89,6 +89,10 @@ async fn without_making_streams_an_uncovered_subject_goes_out_plain_and_blocks_n
         .unwrap();
     let headers = message.headers.unwrap();
     assert_eq!(headers.get("Nats-Msg-Id").unwrap().as_str().len(), 64);
+    let (_, status) = host.page("/readyz", "*/*").await.unwrap();
+    let told =
+        "ready\nno stream keeps `ray.deliberation.started`: who does not listen loses its events\n";
+    assert_eq!(status, told);
     assert_eq!(
         mailbox.streams().await,
         ["AGENT_RESPONSES", "ORCHESTRATOR_EVENTS"]
