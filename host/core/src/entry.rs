@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::channel::Draw;
 use crate::generation::{Failure, Generation, GenerationRequest};
 use crate::ids::{Actor, AgentId, DeliberationId, Digest, JobId, ModelName, Seq, Tenant};
 use crate::limits::Limits;
@@ -150,6 +151,12 @@ pub struct Accepted {
     pub strategy: PluginRef,
     /// The scorer, pinned.
     pub scorer: PluginRef,
+    /// How it came to its strategy, if a canary could have been drawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy_draw: Option<Draw>,
+    /// How it came to its scorer, if a canary could have been drawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scorer_draw: Option<Draw>,
     /// The metadata keys that may reach a plugin, pinned.
     pub metadata_allowed: Vec<String>,
     /// What it may use.

@@ -5,7 +5,9 @@
 
 pub mod account;
 pub mod chain;
+pub mod channel;
 pub mod clock;
+pub mod drain;
 pub mod endpoint;
 pub mod entry;
 pub mod events;
@@ -25,6 +27,7 @@ pub mod outcome;
 pub mod params;
 pub mod plugin;
 pub mod priority;
+pub mod registry;
 pub mod request;
 pub mod routing;
 pub mod run;

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use crate::channel::{Asking, Draw};
 use crate::ids::{Digest, NotADigest};
 use crate::params::ParamsSchema;
 
 /// The two kinds of plugin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Decides which generations to run.
@@ -29,12 +30,12 @@ impl fmt::Display for Kind {
     }
 }
 
-/// How a client names a plugin: by name, and if it wants exactly one, by version or digest too.
+/// How a client names a plugin: by name, and if it wants exactly one, by version, channel or digest too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PluginChoice {
     /// The plugin's name.
     pub name: String,
-    /// An exact version.
+    /// An exact version, or the name of a channel (`stable`, `canary`), which no version can be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// An exact digest.
@@ -43,7 +44,7 @@ pub struct PluginChoice {
 }
 
 impl PluginChoice {
-    /// Whatever version the host serves under this name.
+    /// Whatever the channels of this name say.
     pub fn named(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -53,7 +54,7 @@ impl PluginChoice {
     }
 }
 
-/// Takes `NAME`, `NAME@VERSION` or `NAME@sha256:DIGEST`.
+/// Takes `NAME`, `NAME@VERSION`, `NAME@CHANNEL` or `NAME@sha256:DIGEST`.
 impl FromStr for PluginChoice {
     type Err = NotADigest;
 
@@ -128,21 +129,44 @@ pub struct Plugin {
     pub params: ParamsSchema,
 }
 
+/// The plugin that a deliberation got.
+#[derive(Clone, Debug)]
+pub struct Assigned {
+    /// Which.
+    pub plugin: Arc<Plugin>,
+    /// How it came to it, if a canary could have been drawn.
+    pub draw: Option<Draw>,
+}
+
 /// Finds plugins.
 #[async_trait]
 pub trait Plugins: Send + Sync {
-    /// The plugin that a choice stands for now. The answer for a name may change when an operator
-    /// swaps plugins; a deliberation therefore asks once and pins the digest.
+    /// The plugin that a choice stands for now: a bare name for its stable component. The answer may
+    /// change when an operator swaps plugins.
     async fn resolve(&self, kind: Kind, choice: &PluginChoice) -> Result<Arc<Plugin>, Error>;
+
+    /// The plugin for one deliberation, which asks once and pins the digest: of a bare name the stable
+    /// component, or by its share the canary.
+    async fn assign(
+        &self,
+        kind: Kind,
+        choice: &PluginChoice,
+        asking: &Asking<'_>,
+    ) -> Result<Assigned, Error>;
 }
 
 /// Where a plugin comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Source {
     /// The host's own binary.
     BuiltIn,
-    /// A file of the operator's; its name without the directory.
+    /// A file of the operator's directory; its name without the directory.
     File(String),
+    /// A caller who uploaded it.
+    Upload,
+    /// A registry; the reference with the digest of its manifest.
+    Oci(String),
 }
 
 /// A plugin that can be named.
@@ -156,6 +180,12 @@ pub struct Listed {
     pub source: Source,
     /// Bytes of the component.
     pub bytes: u64,
+    /// When it arrived, in milliseconds since the Unix epoch.
+    pub added_at_ms: u64,
+    /// Who brought it; empty for the host itself.
+    pub added_by: String,
+    /// The id of the key that signed it, if one did.
+    pub signed_by: Option<String>,
 }
 
 /// Tells which plugins there are.

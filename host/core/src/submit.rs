@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use crate::channel::Asking;
 use crate::clock::Clock;
 use crate::entry::{Accepted, Entry, Record, SEMANTICS_VERSION, digest_of};
 use crate::ids::{DeliberationId, Seq, Tenant};
 use crate::journal::{self, Creation, IdempotencyKey, Journal};
 use crate::limits::Limits;
-use crate::plugin::{self, Kind, Plugin, PluginRef, Plugins};
+use crate::plugin::{self, Assigned, Kind, Plugin, Plugins};
 use crate::request::{self, DeliberationRequest, Draft, Policy};
 use crate::run::{Full, RunDeliberation};
+use crate::task_type::TaskType;
 
 /// What every accepted deliberation is given by the operator.
 #[derive(Clone, Debug)]
@@ -132,14 +134,16 @@ impl SubmitDeliberation {
             return self.compare(existing.id, &key.key, &request).await;
         }
         let request = submission.draft.parse(&self.terms.policy)?;
-        let (strategy, scorer) = self.pin(&request).await?;
-        let place = self.run.place()?;
         let id = DeliberationId::generate();
+        let (strategy, scorer) = self.assign(&id, &tenant, &request).await?;
+        let place = self.run.place()?;
         let accepted = Accepted {
             id: id.clone(),
             request: request.clone(),
-            strategy,
-            scorer,
+            strategy: strategy.plugin.reference.clone(),
+            scorer: scorer.plugin.reference.clone(),
+            strategy_draw: strategy.draw,
+            scorer_draw: scorer.draw,
             metadata_allowed: self.terms.metadata_allowed.clone(),
             limits: self.terms.limits,
             seed: seed(&id),
@@ -168,15 +172,30 @@ impl SubmitDeliberation {
     }
 
     /// The components that the request stands for now, if its params fit them.
-    async fn pin(&self, request: &DeliberationRequest) -> Result<(PluginRef, PluginRef), Error> {
-        let plugins = &self.plugins;
-        let strategy = plugins.resolve(Kind::Strategy, &request.strategy).await?;
-        let scorer = plugins.resolve(Kind::Scorer, &request.scorer).await?;
+    async fn assign(
+        &self,
+        id: &DeliberationId,
+        tenant: &Tenant,
+        request: &DeliberationRequest,
+    ) -> Result<(Assigned, Assigned), Error> {
+        let task = &request.task;
+        let asking = Asking {
+            id,
+            role: &task.role,
+            task_type: TaskType::of(&task.id, &task.metadata),
+            labels: &request.labels,
+            tenant,
+        };
+        let assign = |kind, choice| self.plugins.assign(kind, choice, &asking);
+        let strategy = assign(Kind::Strategy, &request.strategy).await?;
+        let scorer = assign(Kind::Scorer, &request.scorer).await?;
         let check = |plugin: &Plugin, field, params| plugin.params.violations(field, params);
-        let mut violations = check(&strategy, "strategy_params", &request.strategy_params);
-        violations.extend(check(&scorer, "scorer_params", &request.scorer_params));
+        let params = &request.strategy_params;
+        let mut violations = check(&strategy.plugin, "strategy_params", params);
+        let params = &request.scorer_params;
+        violations.extend(check(&scorer.plugin, "scorer_params", params));
         if violations.is_empty() {
-            Ok((strategy.reference.clone(), scorer.reference.clone()))
+            Ok((strategy, scorer))
         } else {
             Err(request::Error::Invalid(violations).into())
         }

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
+use conclave_core::channel::Asking;
 use conclave_core::ids::Digest;
-use conclave_core::plugin::{self, Kind, Plugin, PluginChoice, Plugins};
+use conclave_core::plugin::{self, Assigned, Kind, Plugin, PluginChoice, Plugins};
 
 use crate::wasm::{Components, Engine, NoBytes, Refusal};
 
@@ -173,6 +174,9 @@ impl plugin::Catalogue for PluginStore {
             plugin: listed.plugin,
             contract: listed.contract.to_owned(),
             bytes: listed.bytes,
+            added_at_ms: 0,
+            added_by: String::new(),
+            signed_by: None,
         });
         told.collect()
     }
@@ -186,6 +190,16 @@ impl Plugins for PluginStore {
         choice: &PluginChoice,
     ) -> Result<Arc<Plugin>, plugin::Error> {
         self.catalogue().find(kind, choice)
+    }
+
+    async fn assign(
+        &self,
+        kind: Kind,
+        choice: &PluginChoice,
+        _asking: &Asking<'_>,
+    ) -> Result<Assigned, plugin::Error> {
+        let plugin = self.resolve(kind, choice).await?;
+        Ok(Assigned { plugin, draw: None })
     }
 }
 

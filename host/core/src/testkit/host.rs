@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::account::ReadAccount;
+use crate::channel::Asking;
 use crate::clock::Clock;
 use crate::endpoint::Endpoint;
 use crate::entry::Record;
@@ -21,8 +22,8 @@ use crate::live::Live;
 use crate::observer::Observers;
 use crate::params::ParamsSchema;
 use crate::plugin::{
-    self, Catalogue, Descriptor, Kind, Listed, Plugin, PluginChoice, PluginRef, Plugins, Source,
-    near_names,
+    self, Assigned, Catalogue, Descriptor, Kind, Listed, Plugin, PluginChoice, PluginRef, Plugins,
+    Source, near_names,
 };
 use crate::request::{AgentDraft, Draft, Policy};
 use crate::run::RunDeliberation;
@@ -253,6 +254,9 @@ impl Catalogue for FixedPlugins {
             contract: "0.1".to_owned(),
             source: Source::BuiltIn,
             bytes: 7,
+            added_at_ms: 0,
+            added_by: String::new(),
+            signed_by: None,
         };
         self.known.values().flatten().map(listed).collect()
     }
@@ -277,5 +281,15 @@ impl Plugins for FixedPlugins {
             choice: choice.to_string(),
             near: near_names(&choice.name, self.known.keys().copied()),
         })
+    }
+
+    async fn assign(
+        &self,
+        kind: Kind,
+        choice: &PluginChoice,
+        _asking: &Asking<'_>,
+    ) -> Result<Assigned, plugin::Error> {
+        let plugin = self.resolve(kind, choice).await?;
+        Ok(Assigned { plugin, draw: None })
     }
 }

@@ -86,6 +86,7 @@ fn plugin(one: &Inspected) -> pb::Plugin {
     let (origin, file_name) = match &listed.source {
         Source::BuiltIn => (Origin::BuiltIn, String::new()),
         Source::File(name) => (Origin::File, name.clone()),
+        Source::Upload | Source::Oci(_) => (Origin::Unspecified, String::new()),
     };
     let kind = match listed.plugin.kind {
         Kind::Strategy => WireKind::Strategy,

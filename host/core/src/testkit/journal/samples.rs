@@ -24,6 +24,8 @@ pub fn accepted(id: &DeliberationId) -> Record {
         request: request(),
         strategy: plugin("sample-vote"),
         scorer: plugin("agreement"),
+        strategy_draw: None,
+        scorer_draw: None,
         metadata_allowed: vec!["tier".to_owned()],
         limits: Limits::default(),
         seed: u64::MAX - 1,
