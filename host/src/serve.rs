@@ -6,6 +6,7 @@ mod measure;
 mod open_files;
 mod signals;
 mod stop;
+mod sweep;
 
 use conclave_core::chain::Chain;
 use std::collections::BTreeSet;
@@ -281,7 +282,7 @@ impl Host {
         });
         self.load_plugins().await?;
         self.events.start(&self.tasks, &stop);
-        self.recover().await?;
+        self.recover(&stop).await?;
         let access = Arc::clone(&self.access);
         let (server, accepting) = grpc::server(self.services(), access, self.config.grpc()).await;
         let incoming = self.incoming(grpc, Protocol::Grpc)?;
@@ -319,6 +320,7 @@ impl Host {
             let loaded = self.plugins.load_dir(dir).await?;
             tracing::info!(dir = %dir.display(), count = loaded.len(), "plugins loaded");
         }
+        self.plugins.warm().await;
         for named in self.config.named_plugins() {
             let found = self.plugins.resolve(named.kind, &named.choice).await;
             let key = named.key.clone();
@@ -332,23 +334,13 @@ impl Host {
     }
 
     /// Goes on with what the last run did not finish, and removes plugins that nothing needs.
-    async fn recover(&self) -> Result<(), Error> {
+    async fn recover(&self, stop: &CancellationToken) -> Result<(), Error> {
         let unfinished = self.run.unfinished().await?;
-        let retained = match unfinished.pinned() {
-            Some(pinned) => self.plugins.retain(&BTreeSet::from_iter(pinned)),
-            None => Ok(Vec::new()),
-        };
-        match retained {
-            Ok(removed) if removed.is_empty() => {}
-            Ok(removed) => tracing::info!(
-                count = removed.len(),
-                "components that nothing needs were removed"
-            ),
-            // They only take room.
-            Err(error) => tracing::warn!(
-                error = %Chain(&error),
-                "components that nothing needs remain"
-            ),
+        // What another build wrote may need any component.
+        if let Some(pinned) = unfinished.pinned() {
+            let pinned = BTreeSet::from_iter(pinned);
+            sweep::sweep(&self.plugins, &pinned).await;
+            sweep::start(&self.plugins, self.run.live(), &self.tasks, stop);
         }
         if !unfinished.is_empty() {
             tracing::info!(

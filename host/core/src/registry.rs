@@ -64,6 +64,21 @@ pub enum Action {
 }
 
 impl Action {
+    /// Every action.
+    pub const ALL: [Self; 5] = [
+        Self::Added,
+        Self::Promoted,
+        Self::Canary,
+        Self::RolledBack,
+        Self::Removed,
+    ];
+
+    /// The action of this word.
+    #[must_use]
+    pub fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.as_str() == word)
+    }
+
     /// The action as a word.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -163,7 +163,9 @@ async fn plugins(config: &Config, findings: &mut Findings) -> anyhow::Result<()>
         ..config.engine()
     });
     let engine = Arc::new(engine.context("cannot start the plugin engine")?);
-    let store = PluginStore::open(scratch.path(), engine).context("cannot open a plugin store")?;
+    // With what operators have brought to the host since it first started.
+    let store = PluginStore::copy_of(&config.plugin_store_dir(), scratch.path(), engine);
+    let store = store.context("cannot open a plugin store")?;
     store
         .load_built_in()
         .await

@@ -1,51 +1,92 @@
-//! The plugins of this host: their components as files by digest, and the names that clients use.
+//! The plugins of this host: their components as files by digest, the registry of what names stand for,
+//! and the table that every submit reads.
+//!
+//! A change is kept in the registry's file first and shown in the table then, each as a whole: who reads
+//! never waits, and a crash leaves the state before or the state after. Bytes are written before anything
+//! points to them, and deleted when nothing does.
 
-mod catalogue;
+mod built_in;
+mod database;
 mod files;
+mod orders;
+mod publish;
+mod table;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use conclave_core::channel::Asking;
+use conclave_core::chain::Chain;
+use conclave_core::channel::{Asking, PluginName};
+use conclave_core::clock::Clock;
 use conclave_core::ids::Digest;
-use conclave_core::plugin::{self, Assigned, Kind, Plugin, PluginChoice, Plugins};
+use conclave_core::plugin::{
+    self, Assigned, Catalogue, Kind, Listed, Plugin, PluginChoice, Plugins,
+};
+use tokio::sync::Semaphore;
 
-use crate::wasm::{Components, Engine, NoBytes, Refusal};
+use crate::sqlite::open_private;
+use crate::wasm::{Components, Engine, NoBytes};
 
-use self::catalogue::Catalogue;
-pub use self::catalogue::{Ambiguous, Listed, Origin};
+use self::database::{Database, Step};
+use self::table::{Entry, Table};
+
+pub use self::database::Error as DatabaseError;
 pub use self::files::{ComponentFiles, FileError};
 
-/// Name and bytes of each plugin in the box.
-const BUILT_IN: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/plugins.rs"));
+/// The registry's file, beside the components.
+const REGISTRY: &str = "registry.sqlite";
 
-/// Finds plugins by name, and their components by digest.
-///
-/// A component stays on disk for as long as a name or a pinned session needs it
-/// ([`PluginStore::retain`]), so an upgrade of the host or of a plugin ends no session.
-#[derive(Debug)]
+/// Components that are checked at once or wait for it; one more is refused.
+const ARRIVING_MAX: usize = 8;
+
+/// How long the bytes of a removed component stay at least: a submit that was given it just before has
+/// become a deliberation that holds it by then.
+const REMOVED_KEPT: Duration = Duration::from_secs(60);
+
+/// Keeps plugins and finds them.
 pub struct PluginStore {
     engine: Arc<Engine>,
     files: Arc<ComponentFiles>,
-    catalogue: RwLock<Catalogue>,
+    database: Arc<Mutex<Database>>,
+    table: ArcSwap<Table>,
+    clock: Clock,
+    /// One change at a time.
+    changing: tokio::sync::Mutex<()>,
+    arriving: Semaphore,
+    removed: Mutex<BTreeMap<Digest, Instant>>,
+}
+
+impl std::fmt::Debug for PluginStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PluginStore")
+            .field("files", &self.files)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why plugins cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A component may not be a plugin.
-    #[error("the plugin {origin} is refused: {refusal}")]
-    Refused {
-        /// Which.
-        origin: Origin,
-        /// Every reason.
-        refusal: Refusal,
+    /// The registry cannot be used.
+    #[error("cannot use the registry of plugins `{path}`")]
+    Registry {
+        /// Its file.
+        path: PathBuf,
+        /// Why not.
+        source: DatabaseError,
     },
-    /// Two files are the same plugin.
-    #[error(transparent)]
-    Ambiguous(#[from] Ambiguous),
+    /// A plugin cannot be taken.
+    #[error("cannot load the plugin {origin}")]
+    Plugin {
+        /// Which.
+        origin: String,
+        /// Why not.
+        source: conclave_core::registry::Error,
+    },
     /// A component's file cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
@@ -60,125 +101,158 @@ pub enum Error {
 }
 
 impl PluginStore {
-    /// The store in a directory, which is made when it is missing. No name is known yet.
+    /// The store in a directory, which is made when it is missing, with what it held before.
     ///
     /// # Errors
-    /// When the directory cannot be used.
+    /// When the directory or the registry in it cannot be used.
     pub fn open(dir: impl Into<PathBuf>, engine: Arc<Engine>) -> Result<Self, Error> {
+        let dir = dir.into();
+        let files = ComponentFiles::open(&dir)?;
+        let path = dir.join(REGISTRY);
+        let unreadable = |source| Error::Unreadable {
+            path: path.clone(),
+            source,
+        };
+        open_private(&path).map_err(unreadable)?;
+        let failed = |source| Error::Registry {
+            path: path.clone(),
+            source,
+        };
+        let database = Database::open(&path).map_err(failed)?;
+        let table = database.load().map_err(failed)?;
         Ok(Self {
             engine,
-            files: Arc::new(ComponentFiles::open(dir)?),
-            catalogue: RwLock::default(),
+            files: Arc::new(files),
+            database: Arc::new(Mutex::new(database)),
+            table: ArcSwap::from_pointee(table),
+            clock: Clock::system(),
+            changing: tokio::sync::Mutex::new(()),
+            arriving: Semaphore::new(ARRIVING_MAX),
+            removed: Mutex::default(),
         })
     }
 
-    /// Loads the plugins in the box.
+    /// A copy of the store of a host, which may run, with its names and components.
     ///
     /// # Errors
-    /// When one cannot be kept.
-    pub async fn load_built_in(&self) -> Result<(), Error> {
-        for (_, bytes) in BUILT_IN {
-            self.add(Arc::from(*bytes), Origin::BuiltIn).await?;
-        }
-        Ok(())
-    }
-
-    /// Loads every `*.wasm` of a directory of the operator's, in the order of their names.
-    ///
-    /// # Errors
-    /// When the directory or a file cannot be read, a component is refused, or two of them are the
-    /// same plugin in the same version.
-    pub async fn load_dir(&self, dir: &Path) -> Result<Vec<Arc<Plugin>>, Error> {
-        let mut loaded = Vec::new();
-        for path in components_in(dir).await? {
-            let bytes = tokio::fs::read(&path).await;
-            let bytes = bytes.map_err(|source| Error::Unreadable {
-                path: path.clone(),
+    /// When one of the directories cannot be used.
+    pub fn copy_of(dir: &Path, to: impl Into<PathBuf>, engine: Arc<Engine>) -> Result<Self, Error> {
+        let to = to.into();
+        let registry = dir.join(REGISTRY);
+        if registry.is_file() {
+            let copied = Database::copy(&registry, &to.join(REGISTRY));
+            copied.map_err(|source| Error::Registry {
+                path: registry,
                 source,
             })?;
-            loaded.push(self.add(bytes.into(), Origin::File(path)).await?);
         }
-        Ok(loaded)
+        Self::open(to, engine)
     }
 
-    /// Checks a component, keeps it, and lists it under its name.
-    ///
-    /// # Errors
-    /// When it is refused, cannot be kept, or is another component of a plugin and version that a
-    /// file already holds. Nothing has changed then but that the file may be there.
-    pub async fn add(&self, bytes: Arc<[u8]>, origin: Origin) -> Result<Arc<Plugin>, Error> {
-        let checked = self.engine.check(Arc::clone(&bytes)).await;
-        let checked = checked.map_err(|refusal| Error::Refused {
-            origin: origin.clone(),
-            refusal,
-        })?;
-        let size = bytes.len() as u64;
+    /// Makes ready to run whatever serves or is tried, so that no request waits for it. One that cannot
+    /// be made ready is told in the log: deliberations that are pinned to it fail.
+    pub async fn warm(&self) {
+        let table = self.table.load_full();
+        for digest in table.pointed() {
+            let Some((name, listed)) = table.find(&digest) else {
+                continue;
+            };
+            let reference = &listed.plugin.reference;
+            if let Err(reasons) = self.ready(digest).await {
+                tracing::error!(
+                    plugin = %reference, kind = %name.kind, %digest, reasons,
+                    "a plugin that serves cannot be run; promote another version"
+                );
+            }
+        }
+    }
+
+    /// Has the component compiled and in memory.
+    async fn ready(&self, digest: Digest) -> Result<(), String> {
         let files = Arc::clone(&self.files);
-        let kept = tokio::task::spawn_blocking(move || files.add(&bytes)).await;
-        kept.expect("writing a file does not panic")?;
-        let plugin = Arc::new(checked.plugin);
-        let listed = Listed {
-            plugin: Arc::clone(&plugin),
-            origin,
-            contract: checked.contract,
-            bytes: size,
-        };
-        self.catalogue
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .add(listed)?;
-        Ok(plugin)
+        let bytes = tokio::task::spawn_blocking(move || files.get(&digest)).await;
+        let bytes = bytes.expect("reading a file does not panic");
+        let bytes = bytes.map_err(|error| Chain(&error).to_string())?;
+        let warmed = self.engine.warm(digest, bytes.into()).await;
+        warmed.map_err(|refusal| refusal.to_string())
     }
 
-    /// Removes every component that neither has a name nor is pinned by an unfinished session, and
-    /// returns the digests of what was removed.
+    /// Deletes the bytes of every component that has no name, is held by no deliberation of `held`, and
+    /// was not removed just now; the digests of what was deleted.
     ///
     /// # Errors
-    /// When a file cannot be removed.
-    pub fn retain(&self, pinned: &BTreeSet<Digest>) -> Result<Vec<Digest>, FileError> {
-        let mut kept = self.catalogue().digests();
-        kept.extend(pinned);
-        let removed = self.files.retain(&kept)?;
-        for digest in &removed {
+    /// When a file cannot be deleted.
+    pub async fn sweep(&self, held: &BTreeSet<Digest>) -> Result<Vec<Digest>, FileError> {
+        let _changing = self.changing.lock().await;
+        let mut kept = self.table.load().digests();
+        kept.extend(held);
+        {
+            let mut removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner);
+            removed.retain(|_, at| at.elapsed() < REMOVED_KEPT);
+            kept.extend(removed.keys());
+        }
+        let files = Arc::clone(&self.files);
+        let deleted = tokio::task::spawn_blocking(move || files.retain(&kept)).await;
+        let deleted = deleted.expect("deleting files does not panic")?;
+        for digest in &deleted {
             self.engine.forget(digest);
         }
-        Ok(removed)
+        Ok(deleted)
     }
 
     /// Every plugin that can be named, by kind, name and version.
     #[must_use]
     pub fn list(&self) -> Vec<Listed> {
-        self.catalogue().list()
+        self.table.load().list()
     }
 
-    fn catalogue(&self) -> std::sync::RwLockReadGuard<'_, Catalogue> {
-        self.catalogue
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// Keeps a step, and shows the entry that it leads to.
+    async fn commit(
+        &self,
+        step: OwnedStep,
+        entry: Entry,
+    ) -> Result<(), conclave_core::registry::Error> {
+        let OwnedStep {
+            name,
+            added,
+            removed,
+            changes,
+        } = step;
+        let channels = (!entry.components.is_empty()).then(|| entry.channels.clone());
+        let database = Arc::clone(&self.database);
+        let of = name.clone();
+        let kept = tokio::task::spawn_blocking(move || {
+            let mut step = Step {
+                name: &of,
+                added: added.as_ref(),
+                removed,
+                channels: channels.as_ref(),
+                changes,
+            };
+            let mut database = database.lock().unwrap_or_else(PoisonError::into_inner);
+            database.keep(&mut step)
+        });
+        let kept = kept.await.expect("the registry's file does not panic");
+        kept.map_err(|error| conclave_core::registry::Error::Unavailable(error.into()))?;
+        let table = self.table.load().with(name, entry);
+        self.table.store(Arc::new(table));
+        Ok(())
     }
 }
 
+/// A [`Step`] that moves to the thread that keeps it.
+#[derive(Debug)]
+struct OwnedStep {
+    name: PluginName,
+    added: Option<Listed>,
+    removed: Option<Digest>,
+    changes: Vec<conclave_core::registry::Change>,
+}
+
 #[async_trait]
-impl plugin::Catalogue for PluginStore {
-    async fn listed(&self) -> Vec<plugin::Listed> {
-        let listed = self.list().into_iter();
-        let told = listed.map(|listed| plugin::Listed {
-            source: match &listed.origin {
-                Origin::BuiltIn => plugin::Source::BuiltIn,
-                // Where the operator keeps it is nobody's business.
-                Origin::File(path) => {
-                    let name = path.file_name().unwrap_or_default();
-                    plugin::Source::File(name.to_string_lossy().into_owned())
-                }
-            },
-            plugin: listed.plugin,
-            contract: listed.contract.to_owned(),
-            bytes: listed.bytes,
-            added_at_ms: 0,
-            added_by: String::new(),
-            signed_by: None,
-        });
-        told.collect()
+impl Catalogue for PluginStore {
+    async fn listed(&self) -> Vec<Listed> {
+        self.list()
     }
 }
 
@@ -189,17 +263,18 @@ impl Plugins for PluginStore {
         kind: Kind,
         choice: &PluginChoice,
     ) -> Result<Arc<Plugin>, plugin::Error> {
-        self.catalogue().find(kind, choice)
+        let table = self.table.load();
+        let listed = table.resolve(kind, choice)?;
+        Ok(Arc::clone(&listed.plugin))
     }
 
     async fn assign(
         &self,
         kind: Kind,
         choice: &PluginChoice,
-        _asking: &Asking<'_>,
+        asking: &Asking<'_>,
     ) -> Result<Assigned, plugin::Error> {
-        let plugin = self.resolve(kind, choice).await?;
-        Ok(Assigned { plugin, draw: None })
+        self.table.load().assign(kind, choice, asking)
     }
 }
 
@@ -210,25 +285,6 @@ impl Components for PluginStore {
             FileError::Missing { .. } | FileError::Damaged { .. } => NoBytes::Gone(error.into()),
         })
     }
-}
-
-async fn components_in(dir: &Path) -> Result<BTreeSet<PathBuf>, Error> {
-    let unreadable = |source| Error::Unreadable {
-        path: dir.to_owned(),
-        source,
-    };
-    let mut paths = BTreeSet::new();
-    let mut entries = tokio::fs::read_dir(dir).await.map_err(unreadable)?;
-    while let Some(entry) = entries.next_entry().await.map_err(unreadable)? {
-        let path = entry.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "wasm")
-        {
-            paths.insert(path);
-        }
-    }
-    Ok(paths)
 }
 
 #[cfg(test)]

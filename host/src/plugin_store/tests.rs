@@ -1,9 +1,12 @@
 //! The store with the plugins in the box.
 
-use std::collections::BTreeSet;
+use conclave_core::channel::{Arm, Share};
+use conclave_core::ids::DeliberationId;
+use conclave_core::plugin::Source;
+use conclave_core::registry::{Action, Arrival, By, HistoryQuery, Registry as _, Wish};
+use conclave_core::task_type::TaskType;
 
-use conclave_core::plugin::{Kind, PluginChoice, Plugins as _};
-
+use super::built_in::BUILT_IN;
 use super::*;
 use crate::wasm::EngineConfig;
 
@@ -13,6 +16,48 @@ fn engine() -> Arc<Engine> {
         ..EngineConfig::default()
     };
     Arc::new(Engine::start(config).unwrap())
+}
+
+/// A component in the box, as an operator brings it: another digest in another version.
+fn bytes_of(name: &str) -> Vec<u8> {
+    let (_, bytes) = BUILT_IN.iter().find(|(known, _)| *known == name).unwrap();
+    bytes.to_vec()
+}
+
+/// The same component with other bytes: behind it stands a custom section that means nothing.
+fn variant(name: &str, mark: u8) -> Vec<u8> {
+    let mut bytes = bytes_of(name);
+    bytes.extend([0, 3, 1, b'v', mark]);
+    bytes
+}
+
+fn arrival(bytes: Vec<u8>) -> Arrival {
+    Arrival {
+        bytes: bytes.into(),
+        signature: None,
+        source: Source::Upload,
+        by: "ann".to_owned(),
+    }
+}
+
+fn by(who: &str) -> By {
+    By {
+        who: who.to_owned(),
+        ..By::default()
+    }
+}
+
+fn exactly(digest: Digest) -> PluginChoice {
+    PluginChoice {
+        digest: Some(digest),
+        ..PluginChoice::named("sample-vote")
+    }
+}
+
+async fn stable(store: &PluginStore) -> Digest {
+    let choice = PluginChoice::named("sample-vote");
+    let plugin = store.resolve(Kind::Strategy, &choice).await.unwrap();
+    plugin.reference.digest
 }
 
 #[tokio::test]
@@ -45,46 +90,233 @@ async fn the_plugins_in_the_box_are_named_and_kept() {
 }
 
 #[tokio::test]
-async fn a_pinned_component_outlives_its_name() {
+async fn what_was_ordered_survives_a_restart_with_its_history() {
     let dir = tempfile::tempdir().unwrap();
-    let (_, bytes) = BUILT_IN[0];
-    let digest = Digest::of(bytes);
-    ComponentFiles::open(dir.path())
-        .unwrap()
-        .add(bytes)
+    let engine = engine();
+    let store = PluginStore::open(dir.path(), Arc::clone(&engine)).unwrap();
+    store.load_built_in().await.unwrap();
+    let built_in = stable(&store).await;
+    let other = store
+        .publish(arrival(variant("sample-vote", 1)))
+        .await
         .unwrap();
-
-    let upgraded = PluginStore::open(dir.path(), engine()).unwrap();
-    assert!(
-        upgraded
-            .retain(&BTreeSet::from([digest]))
-            .unwrap()
-            .is_empty()
+    assert!(!other.known && !other.serves);
+    let other = other.listed.plugin.reference.digest;
+    assert_eq!(
+        stable(&store).await,
+        built_in,
+        "an arrival alone serves nobody"
     );
-    assert_eq!(upgraded.bytes(&digest).unwrap(), bytes);
-    assert_eq!(upgraded.retain(&BTreeSet::new()).unwrap(), [digest]);
-    assert!(upgraded.bytes(&digest).is_err());
+
+    let wish = Wish::Canary {
+        choice: PluginChoice::named("sample-vote"),
+        share: Share::ALL,
+        rules: Vec::new(),
+    };
+    store.order(Kind::Strategy, wish, by("bob")).await.unwrap();
+    let reopened = PluginStore::open(dir.path(), Arc::clone(&engine)).unwrap();
+    reopened.load_built_in().await.unwrap();
+    let (id, labels, tenant) = (
+        DeliberationId::generate(),
+        BTreeMap::new(),
+        Default::default(),
+    );
+    let asking = Asking {
+        id: &id,
+        role: "",
+        task_type: TaskType::Other,
+        labels: &labels,
+        tenant: &tenant,
+    };
+    let named = PluginChoice::named("sample-vote");
+    let assigned = reopened
+        .assign(Kind::Strategy, &named, &asking)
+        .await
+        .unwrap();
+    assert_eq!(assigned.plugin.reference.digest, other);
+    assert_eq!(assigned.draw.unwrap().arm, Arm::Canary);
+    let on_channel = "sample-vote@stable".parse().unwrap();
+    let assigned = reopened
+        .assign(Kind::Strategy, &on_channel, &asking)
+        .await
+        .unwrap();
+    assert_eq!(
+        (assigned.plugin.reference.digest, assigned.draw),
+        (built_in, None)
+    );
+
+    let promote = Wish::Promote(named.clone());
+    reopened
+        .order(Kind::Strategy, promote, by("bob"))
+        .await
+        .unwrap();
+    assert_eq!(stable(&reopened).await, other);
+    let again = PluginStore::open(dir.path(), engine).unwrap();
+    again.load_built_in().await.unwrap();
+    assert_eq!(stable(&again).await, other, "an operator has chosen");
+    let rollback = Wish::Rollback("sample-vote".to_owned());
+    again.order(Kind::Strategy, rollback, by("")).await.unwrap();
+    assert_eq!(stable(&again).await, built_in);
+
+    let query = HistoryQuery {
+        name: Some(PluginName::new(Kind::Strategy, "sample-vote")),
+        limit: 10,
+        ..HistoryQuery::default()
+    };
+    let told: Vec<_> = again
+        .history(query)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|change| (change.action, change.by, change.digest))
+        .collect();
+    let expected = [
+        (Action::RolledBack, "", other),
+        (Action::Promoted, "bob", other),
+        (Action::Canary, "bob", other),
+        (Action::Added, "ann", other),
+        (Action::Promoted, "", built_in),
+        (Action::Added, "", built_in),
+    ];
+    assert_eq!(
+        told,
+        expected.map(|(action, by, digest)| (action, by.to_owned(), digest))
+    );
+}
+
+#[tokio::test]
+async fn a_refusal_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = PluginStore::open(dir.path(), engine()).unwrap();
+    store.load_built_in().await.unwrap();
+    let first = store
+        .publish(arrival(variant("sample-vote", 1)))
+        .await
+        .unwrap();
+    let known = store
+        .publish(arrival(variant("sample-vote", 1)))
+        .await
+        .unwrap();
+    assert!(known.known);
+    let before = (store.list().len(), store.names().await.len(), files(&dir));
+
+    let taken = store
+        .publish(arrival(variant("sample-vote", 2)))
+        .await
+        .unwrap_err();
+    assert!(
+        taken
+            .to_string()
+            .ends_with("; a version never changes, raise it"),
+        "{taken}"
+    );
+    let module = arrival(b"\0asm\x01\0\0\0".to_vec());
+    let refused = store.publish(module).await.unwrap_err();
+    assert!(
+        refused.to_string().contains("is a core module"),
+        "{refused}"
+    );
+    let digest = first.listed.plugin.reference.digest;
+    let stale = By {
+        revision: Some(77),
+        ..By::default()
+    };
+    let wish = Wish::Promote(exactly(digest));
+    let refused = store.order(Kind::Strategy, wish, stale).await.unwrap_err();
+    assert!(refused.to_string().contains("not at 77"), "{refused}");
+    let stable = stable(&store).await;
+    let refused = store.remove(stable, by("")).await.unwrap_err();
+    assert!(refused.to_string().contains("as stable"), "{refused}");
+    let unknown = Wish::Promote("sample-vote@9.9.9".parse().unwrap());
+    let refused = store
+        .order(Kind::Strategy, unknown, by(""))
+        .await
+        .unwrap_err();
+    assert!(
+        refused.to_string().contains("did you mean `sample-vote@"),
+        "{refused}"
+    );
+    assert_eq!(
+        (store.list().len(), store.names().await.len(), files(&dir)),
+        before
+    );
+}
+
+fn files(dir: &tempfile::TempDir) -> usize {
+    let entries = std::fs::read_dir(dir.path()).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.ends_with(".wasm")).count()
+}
+
+#[tokio::test]
+async fn a_held_component_outlives_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = engine();
+    let bytes = variant("sample-vote", 1);
+    let digest = Digest::of(&bytes);
+    {
+        let store = PluginStore::open(dir.path(), Arc::clone(&engine)).unwrap();
+        store.load_built_in().await.unwrap();
+        store.publish(arrival(bytes.clone())).await.unwrap();
+        store.remove(digest, by("ann")).await.unwrap();
+        let none = BTreeSet::new();
+        assert_eq!(
+            store.sweep(&none).await.unwrap(),
+            [],
+            "it was removed just now"
+        );
+        assert!(
+            store
+                .resolve(Kind::Strategy, &exactly(digest))
+                .await
+                .is_err()
+        );
+    }
+    let store = PluginStore::open(dir.path(), engine).unwrap();
+    let held = BTreeSet::from([digest]);
+    assert_eq!(store.sweep(&held).await.unwrap(), []);
+    assert_eq!(store.bytes(&digest).unwrap(), bytes);
+    assert_eq!(store.sweep(&BTreeSet::new()).await.unwrap(), [digest]);
+    assert!(store.bytes(&digest).is_err());
+    assert_eq!(files(&dir), 5, "what has a name stays");
 }
 
 #[tokio::test]
 async fn a_directory_is_loaded_or_the_file_is_named_that_cannot_be() {
     let data = tempfile::tempdir().unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let (_, bytes) = BUILT_IN[0];
-    std::fs::write(dir.path().join("a.wasm"), bytes).unwrap();
+    std::fs::write(dir.path().join("a.wasm"), variant("sample-vote", 1)).unwrap();
     std::fs::write(dir.path().join("readme.txt"), "no plugin").unwrap();
     let store = PluginStore::open(data.path(), engine()).unwrap();
-    assert_eq!(store.load_dir(dir.path()).await.unwrap().len(), 1);
-    assert!(matches!(store.list()[0].origin, Origin::File(_)));
+    store.load_built_in().await.unwrap();
+    let loaded = store.load_dir(dir.path()).await.unwrap();
+    assert_eq!(loaded.len(), 1);
+    assert_eq!(loaded[0].source, Source::File("a.wasm".to_owned()));
+    let digest = loaded[0].plugin.reference.digest;
+    assert_eq!(
+        stable(&store).await,
+        digest,
+        "it stands in for the one in the box"
+    );
+    let rollback = Wish::Rollback("sample-vote".to_owned());
+    store
+        .order(Kind::Strategy, rollback, by("ann"))
+        .await
+        .unwrap();
+    store.load_dir(dir.path()).await.unwrap();
+    assert_ne!(
+        stable(&store).await,
+        digest,
+        "a file that was there before undoes nothing"
+    );
 
     std::fs::write(dir.path().join("b.wasm"), b"\0asm\x01\0\0\0").unwrap();
-    let error = store.load_dir(dir.path()).await.unwrap_err().to_string();
+    let error = store.load_dir(dir.path()).await.unwrap_err();
+    let error = Chain(&error).to_string();
     let path = dir.path().join("b.wasm");
-    let expected = format!(
-        "the plugin `{}` is refused: is a core module",
-        path.display()
-    );
+    let expected = format!("cannot load the plugin `{}`", path.display());
     assert!(error.starts_with(&expected), "{error}");
+    assert!(error.contains("is a core module"), "{error}");
 
     let missing = store.load_dir(&dir.path().join("none")).await.unwrap_err();
     assert!(missing.to_string().starts_with("cannot read `"));

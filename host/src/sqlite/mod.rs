@@ -34,6 +34,7 @@ use conclave_core::listing::{Listing, Page, Query};
 use conclave_core::outbox::{Ledger, Owed};
 
 use crate::sqlite::codec::Batch;
+pub(crate) use crate::sqlite::files::open_private;
 use crate::sqlite::reader::Readers;
 use crate::sqlite::summary::Summary;
 use crate::sqlite::transaction::{Done, Write};

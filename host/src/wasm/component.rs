@@ -110,6 +110,14 @@ impl Engine {
         Ok(prepared)
     }
 
+    /// Has a component compiled and in memory, so that the next call of it finds it there.
+    ///
+    /// # Errors
+    /// When it cannot be a plugin here.
+    pub async fn warm(&self, digest: Digest, bytes: Arc<[u8]>) -> Result<(), Refusal> {
+        self.prepare(digest, bytes).await.map(drop)
+    }
+
     fn link(&self, component: &Component, world: World) -> Result<Prepared, Refusal> {
         let reasons = over_limits(component, &self.limits);
         if !reasons.is_empty() {

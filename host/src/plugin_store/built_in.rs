@@ -1,0 +1,194 @@
+//! The plugins in the box, and those of the operator's directory at the start.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use conclave_core::channel::{Order, PluginName};
+use conclave_core::ids::Digest;
+use conclave_core::plugin::{Listed, PluginChoice, Source};
+use conclave_core::registry::{self, Action, Arrival, By, Change, Registry as _, Wish};
+
+use super::table::{Entry, version};
+use super::{Error, OwnedStep, PluginStore};
+
+/// Name and bytes of each plugin in the box.
+pub(super) const BUILT_IN: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/plugins.rs"));
+
+impl PluginStore {
+    /// Loads the plugins in the box. Each serves its name until an operator chooses another component.
+    ///
+    /// # Errors
+    /// When one cannot be kept.
+    pub async fn load_built_in(&self) -> Result<(), Error> {
+        let in_box: BTreeSet<_> = BUILT_IN
+            .iter()
+            .map(|(_, bytes)| Digest::of(bytes))
+            .collect();
+        for (origin, bytes) in BUILT_IN {
+            let failed = |source| Error::Plugin {
+                origin: format!("`{origin}` of the host itself"),
+                source,
+            };
+            let published = self.publish(Arrival {
+                bytes: Arc::from(*bytes),
+                signature: None,
+                source: Source::BuiltIn,
+                by: String::new(),
+            });
+            let listed = published.await.map_err(failed)?.listed;
+            self.follow(&listed).await.map_err(failed)?;
+            self.drop_older(&listed, &in_box).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Points the name at the host's own build, unless an operator has chosen.
+    async fn follow(&self, listed: &Listed) -> Result<(), registry::Error> {
+        let _changing = self.changing.lock().await;
+        let reference = &listed.plugin.reference;
+        let name = PluginName::new(listed.plugin.kind, reference.name.as_str());
+        let mut entry = self.table.load().get(&name).cloned().unwrap_or_default();
+        if entry.channels.chosen {
+            return Ok(());
+        }
+        let before = entry.channels.stable;
+        let Ok(channels) = entry.channels.after(Order::Follow(reference.digest)) else {
+            return Ok(());
+        };
+        entry.channels = channels;
+        let step = OwnedStep {
+            name: name.clone(),
+            added: None,
+            removed: None,
+            changes: vec![Change {
+                number: 0,
+                at_ms: self.clock.unix_ms(),
+                by: String::new(),
+                name,
+                action: Action::Promoted,
+                digest: reference.digest,
+                version: reference.version.clone(),
+                stable_before: before,
+                stable_after: Some(reference.digest),
+                share: None,
+                reason: "the host's own build has it".to_owned(),
+            }],
+        };
+        self.commit(step, entry).await
+    }
+
+    /// Removes what was in the box of earlier builds, but for what serves, is tried, or would be gone
+    /// back to.
+    async fn drop_older(
+        &self,
+        listed: &Listed,
+        in_box: &BTreeSet<Digest>,
+    ) -> Result<(), registry::Error> {
+        let name = PluginName::new(listed.plugin.kind, listed.plugin.reference.name.as_str());
+        let entry = self.table.load().get(&name).cloned().unwrap_or_default();
+        for older in older(&entry, in_box) {
+            let by = By {
+                reason: "was in the box of an earlier build".to_owned(),
+                ..By::default()
+            };
+            self.remove(older, by).await?;
+        }
+        Ok(())
+    }
+
+    /// Loads every `*.wasm` of a directory of the operator's, in the order of their names. One that is new
+    /// here and of a higher version than what serves becomes stable; so does one of the same version
+    /// as the plugin in the box.
+    ///
+    /// # Errors
+    /// When the directory or a file cannot be read, or a component is refused.
+    pub async fn load_dir(&self, dir: &Path) -> Result<Vec<Listed>, Error> {
+        let mut loaded = Vec::new();
+        for path in components_in(dir).await? {
+            let bytes = tokio::fs::read(&path).await;
+            let bytes = bytes.map_err(|source| Error::Unreadable {
+                path: path.clone(),
+                source,
+            })?;
+            let failed = |source| Error::Plugin {
+                origin: format!("`{}`", path.display()),
+                source,
+            };
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let published = self.publish(Arrival {
+                bytes: bytes.into(),
+                signature: None,
+                source: Source::File(name.into_owned()),
+                by: String::new(),
+            });
+            let published = published.await.map_err(failed)?;
+            if !published.known && self.is_newer(&published.listed) {
+                let reference = &published.listed.plugin.reference;
+                let choice = PluginChoice {
+                    name: reference.name.clone(),
+                    version: None,
+                    digest: Some(reference.digest),
+                };
+                let by = By {
+                    reason: "arrived in the folder".to_owned(),
+                    ..By::default()
+                };
+                let kind = published.listed.plugin.kind;
+                let promoted = self.order(kind, Wish::Promote(choice), by).await;
+                promoted.map_err(failed)?;
+            }
+            loaded.push(published.listed);
+        }
+        Ok(loaded)
+    }
+
+    /// Whether a component is of a higher version than the one that serves its name, or stands in for
+    /// the one in the box.
+    fn is_newer(&self, listed: &Listed) -> bool {
+        let reference = &listed.plugin.reference;
+        let name = PluginName::new(listed.plugin.kind, reference.name.as_str());
+        let table = self.table.load();
+        let entry = table.get(&name);
+        let stable = entry.and_then(|entry| entry.get(&entry.channels.stable?));
+        stable.is_some_and(|stable| {
+            stable.plugin.reference.digest != reference.digest
+                && match version(listed).cmp(&version(stable)) {
+                    std::cmp::Ordering::Greater => true,
+                    std::cmp::Ordering::Equal => stable.source == Source::BuiltIn,
+                    std::cmp::Ordering::Less => false,
+                }
+        })
+    }
+}
+
+fn older(entry: &Entry, in_box: &BTreeSet<Digest>) -> Vec<Digest> {
+    let channels = &entry.channels;
+    let canary = channels.canary.as_ref().map(|canary| canary.digest);
+    let needed = [channels.stable, canary, channels.before.last().copied()];
+    let components = entry.components.iter();
+    let digests = components.filter(|listed| listed.source == Source::BuiltIn);
+    let digests = digests.map(|listed| listed.plugin.reference.digest);
+    digests
+        .filter(|digest| !in_box.contains(digest) && !needed.contains(&Some(*digest)))
+        .collect()
+}
+
+async fn components_in(dir: &Path) -> Result<BTreeSet<PathBuf>, Error> {
+    let unreadable = |source| Error::Unreadable {
+        path: dir.to_owned(),
+        source,
+    };
+    let mut paths = BTreeSet::new();
+    let mut entries = tokio::fs::read_dir(dir).await.map_err(unreadable)?;
+    while let Some(entry) = entries.next_entry().await.map_err(unreadable)? {
+        let path = entry.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "wasm")
+        {
+            paths.insert(path);
+        }
+    }
+    Ok(paths)
+}

@@ -1,0 +1,197 @@
+//! What operators want of names, and what is told of it.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use async_trait::async_trait;
+use conclave_core::channel::{Channels, PluginName, Refused};
+use conclave_core::ids::Digest;
+use conclave_core::plugin::{Kind, Listed};
+use conclave_core::registry::{
+    Action, Arrival, By, Change, Error, HistoryQuery, Named, Published, Registry, Wish,
+};
+
+use super::table::Entry;
+use super::{OwnedStep, PluginStore};
+
+#[async_trait]
+impl Registry for PluginStore {
+    async fn publish(&self, arrival: Arrival) -> Result<Published, Error> {
+        self.take(arrival).await
+    }
+
+    async fn order(&self, kind: Kind, wish: Wish, by: By) -> Result<Named, Error> {
+        let _changing = self.changing.lock().await;
+        let name = PluginName::new(kind, wish.name());
+        let table = self.table.load_full();
+        let entry = table.get(&name).cloned();
+        let mut entry = entry.ok_or_else(|| table.not_found(kind, &choice_of(&wish)))?;
+        let refuse = |refused| Error::Order {
+            name: name.clone(),
+            refused,
+        };
+        check_revision(&entry.channels, &by).map_err(refuse)?;
+        let (action, digest) = match &wish {
+            Wish::Promote(choice) => {
+                let bare = choice.version.is_none() && choice.digest.is_none();
+                let chosen = entry.exactly(choice).map(digest_of);
+                if !bare && chosen.is_none() {
+                    return Err(table.not_found(kind, choice).into());
+                }
+                (Action::Promoted, chosen)
+            }
+            Wish::Canary { choice, .. } => {
+                let bare = choice.version.is_none() && choice.digest.is_none();
+                let chosen = match bare {
+                    true => latest(&entry),
+                    false => entry.exactly(choice),
+                };
+                let chosen = chosen.map(digest_of);
+                if chosen.is_none() {
+                    return Err(table.not_found(kind, choice).into());
+                }
+                (Action::Canary, chosen)
+            }
+            Wish::Rollback(_) => (Action::RolledBack, None),
+        };
+        let before = entry.channels.clone();
+        let order = wish.order(digest).expect("a canary has a digest by now");
+        entry.channels = before.after(order).map_err(refuse)?;
+        let about = subject(action, &before, &entry.channels);
+        for digest in [entry.channels.stable, canary_digest(&entry.channels)] {
+            if let Some(digest) = digest {
+                let ready = self.ready(digest).await;
+                ready.map_err(|reason| Error::Refused(vec![reason]))?;
+            }
+        }
+        let change = self.change_of(&name, &entry, action, about, &before, by);
+        let step = OwnedStep {
+            name: name.clone(),
+            added: None,
+            removed: None,
+            changes: vec![change],
+        };
+        let channels = entry.channels.clone();
+        self.commit(step, entry).await?;
+        Ok(Named {
+            name,
+            channels,
+            evidence: None,
+        })
+    }
+
+    async fn remove(&self, digest: Digest, by: By) -> Result<Listed, Error> {
+        let _changing = self.changing.lock().await;
+        let table = self.table.load_full();
+        let (name, listed) = table.find(&digest).ok_or(Error::NoSuchDigest(digest))?;
+        let (name, listed) = (name.clone(), listed.clone());
+        let mut entry = table.get(&name).cloned().unwrap_or_default();
+        let refuse = |refused| Error::Order {
+            name: name.clone(),
+            refused,
+        };
+        check_revision(&entry.channels, &by).map_err(refuse)?;
+        let before = entry.channels.clone();
+        entry.channels = before.without(&digest).map_err(refuse)?;
+        let change = self.change_of(&name, &entry, Action::Removed, digest, &before, by);
+        entry.components.retain(|it| digest_of(it) != digest);
+        let step = OwnedStep {
+            name: name.clone(),
+            added: None,
+            removed: Some(digest),
+            changes: vec![change],
+        };
+        self.commit(step, entry).await?;
+        let mut removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner);
+        removed.insert(digest, Instant::now());
+        Ok(listed)
+    }
+
+    async fn names(&self) -> Vec<Named> {
+        let table = self.table.load();
+        let named = table.names().map(|(name, entry)| Named {
+            name: name.clone(),
+            channels: entry.channels.clone(),
+            evidence: None,
+        });
+        named.collect()
+    }
+
+    async fn history(&self, query: HistoryQuery) -> Result<Vec<Change>, Error> {
+        let database = Arc::clone(&self.database);
+        let told = tokio::task::spawn_blocking(move || {
+            let database = database.lock().unwrap_or_else(PoisonError::into_inner);
+            database.history(&query)
+        });
+        let told = told.await.expect("the registry's file does not panic");
+        told.map_err(|error| Error::Unavailable(error.into()))
+    }
+}
+
+impl PluginStore {
+    fn change_of(
+        &self,
+        name: &PluginName,
+        entry: &Entry,
+        action: Action,
+        digest: Digest,
+        before: &Channels,
+        by: By,
+    ) -> Change {
+        let about = entry.get(&digest);
+        Change {
+            number: 0,
+            at_ms: self.clock.unix_ms(),
+            by: by.who,
+            name: name.clone(),
+            action,
+            digest,
+            version: about.map_or_else(String::new, |it| it.plugin.reference.version.clone()),
+            stable_before: before.stable,
+            stable_after: entry.channels.stable,
+            share: entry.channels.canary.as_ref().map(|canary| canary.share),
+            reason: by.reason,
+        }
+    }
+}
+
+fn choice_of(wish: &Wish) -> conclave_core::plugin::PluginChoice {
+    match wish {
+        Wish::Promote(choice) | Wish::Canary { choice, .. } => choice.clone(),
+        Wish::Rollback(name) => conclave_core::plugin::PluginChoice::named(name),
+    }
+}
+
+fn digest_of(listed: &Listed) -> Digest {
+    listed.plugin.reference.digest
+}
+
+fn canary_digest(channels: &Channels) -> Option<Digest> {
+    channels.canary.as_ref().map(|canary| canary.digest)
+}
+
+/// The component that arrived last and does not serve.
+fn latest(entry: &Entry) -> Option<&Listed> {
+    let mut latest = entry.components.iter().rev();
+    latest.find(|listed| Some(digest_of(listed)) != entry.channels.stable)
+}
+
+/// The component that a change is about: after a rollback the one that serves no more.
+fn subject(action: Action, before: &Channels, after: &Channels) -> Digest {
+    let digest = match action {
+        Action::RolledBack => canary_digest(before).or(before.stable),
+        Action::Canary => canary_digest(after),
+        _ => after.stable,
+    };
+    digest.expect("a name has a stable component, and a canary after it was ordered")
+}
+
+fn check_revision(channels: &Channels, by: &By) -> Result<(), Refused> {
+    match by.revision {
+        Some(expected) if expected != channels.revision => Err(Refused::Changed {
+            expected,
+            actual: channels.revision,
+        }),
+        _ => Ok(()),
+    }
+}
