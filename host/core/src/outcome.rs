@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{AgentId, JobId};
+use crate::plugin::Kind;
 
 /// An answer that a strategy puts forward.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,6 +150,9 @@ pub struct Cause {
     pub kind: CauseKind,
     /// What happened and what to do; for people.
     pub message: String,
+    /// Whose fault it is, when it is a plugin's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Kind>,
 }
 
 impl Cause {
@@ -158,7 +162,15 @@ impl Cause {
         Self {
             kind,
             message: clipped(message.into()),
+            by: None,
         }
+    }
+
+    /// The cause as the fault of the plugin of this kind.
+    #[must_use]
+    pub fn by(self, plugin: Kind) -> Self {
+        let by = Some(plugin);
+        Self { by, ..self }
     }
 }
 

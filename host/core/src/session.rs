@@ -39,6 +39,7 @@ use crate::journal::{self, Journal};
 use crate::live::{Handle, Wish, lock};
 use crate::observer::Observers;
 use crate::outcome::{Cause, CauseKind, Outcome, Proposal, Verdict};
+use crate::plugin::Kind;
 use crate::runtime::{self, PluginTask, Runtime};
 use crate::slots::Slots;
 use crate::span::SessionSpans;
@@ -291,15 +292,16 @@ impl Session {
             Err(error @ runtime::Error::Refused(_)) => {
                 let cause = match tally.nothing_but_failures() {
                     Some(failure) => all_agents_failed(failure),
-                    None => error.cause(&strategy),
+                    None => error.cause(&strategy).by(Kind::Strategy),
                 };
                 return Verdict::Failed(cause);
             }
-            Err(error) => return Verdict::Failed(error.cause(&strategy)),
+            Err(error) => return Verdict::Failed(error.cause(&strategy).by(Kind::Strategy)),
         };
         if let Some(rule) = proposal.broken_rule() {
             let message = format!("{strategy} broke its contract: {rule}");
-            return Verdict::Failed(Cause::new(CauseKind::PluginInvalid, message));
+            let cause = Cause::new(CauseKind::PluginInvalid, message);
+            return Verdict::Failed(cause.by(Kind::Strategy));
         }
         if let Some(failure) = tally.nothing_but_failures() {
             return Verdict::Failed(all_agents_failed(failure));
@@ -390,7 +392,8 @@ impl Session {
     fn left_over(&self, actor: Actor) -> Option<Cause> {
         let state = lock(&self.state);
         let expected = state.actors.get(&actor)?.script.front()?;
-        Some(divergence(&self.who(actor), expected, "return"))
+        let cause = divergence(&self.who(actor), expected, "return");
+        Some(cause.by(kind_of(actor)))
     }
 
     /// The plugin, for messages.
@@ -422,6 +425,14 @@ pub enum Unopenable {
          start the build that accepted it"
     )]
     Semantics(u32),
+}
+
+/// Which of a deliberation's two plugins an actor is a call of.
+fn kind_of(actor: Actor) -> Kind {
+    match actor {
+        Actor::STRATEGY => Kind::Strategy,
+        _ => Kind::Scorer,
+    }
 }
 
 fn all_agents_failed(last: &Failure) -> Cause {

@@ -11,7 +11,7 @@ use crate::outcome::{Cause, CauseKind};
 use super::generation::Order;
 use super::history::PastJob;
 use super::jobs::{JobState, SetId};
-use super::{ActorState, Session, State, Stopped, divergence};
+use super::{ActorState, Session, State, Stopped, divergence, kind_of};
 
 /// One plugin call's view of its session.
 ///
@@ -350,9 +350,10 @@ impl Guest {
         self.blame(state, divergence(&self.who(), expected, actual))
     }
 
-    /// Fails the session.
+    /// Fails the session, by the fault of this plugin unless the cause names another.
     pub(super) fn blame(&self, state: &mut State, cause: Cause) -> Stopped {
-        state.stopped.get_or_insert(Some(cause));
+        let by = cause.by.unwrap_or_else(|| kind_of(self.actor));
+        state.stopped.get_or_insert(Some(cause.by(by)));
         Stopped
     }
 

@@ -7,6 +7,7 @@ use crate::generation::Failure;
 use crate::ids::Actor;
 use crate::live::lock;
 use crate::outcome::{Candidate, Cause, CauseKind, Score, clipped};
+use crate::plugin::Kind;
 use crate::runtime;
 
 use super::guest::Guest;
@@ -105,14 +106,18 @@ impl Guest {
                 None => Ok(scores),
                 Some(rule) => {
                     let message = format!("{who} broke its contract: {rule}");
-                    return Err(self.blame(state, Cause::new(CauseKind::PluginInvalid, message)));
+                    let cause = Cause::new(CauseKind::PluginInvalid, message);
+                    return Err(self.blame(state, cause.by(Kind::Scorer)));
                 }
             },
             Err(runtime::Error::Refused(text)) => {
                 Err(Failure::Rejected(clipped(format!("{who}: {text}"))))
             }
             Err(runtime::Error::Stopped) => return Err(Stopped),
-            Err(error) => return Err(self.blame(state, error.cause(&who))),
+            Err(error) => {
+                let cause = error.cause(&who).by(Kind::Scorer);
+                return Err(self.blame(state, cause));
+            }
         };
         let entry = Entry::Scored {
             actor: self.actor,

@@ -7,6 +7,7 @@ use conclave_core::entry::{Entry, Record};
 use conclave_core::follow;
 use conclave_core::generation::Failure;
 use conclave_core::outcome::{CauseKind, Completeness, Proposal, Verdict};
+use conclave_core::plugin::Kind;
 use conclave_core::runtime::{Error, PluginTask};
 use conclave_core::session::Guest;
 use conclave_core::testkit::inference::{CallState, Script, ScriptedInference};
@@ -244,6 +245,7 @@ async fn a_proposal_that_breaks_the_contract_is_invalid() {
         assert_eq!(cause.kind, CauseKind::PluginInvalid, "{cause}");
         let start = format!("strategy `scripted@1.0.0` broke its contract: {rule}");
         assert!(cause.message.starts_with(&start), "{cause}");
+        assert_eq!(cause.by, Some(Kind::Strategy));
     }
 }
 
@@ -274,6 +276,7 @@ async fn an_error_of_the_strategy_fails_the_deliberation_under_its_name() {
         let runtime = ScriptedRuntime::new(move |_, _| async move { Err(end()) });
         let (view, _) = run(&answering(), runtime).await;
         assert_eq!(cause(&view).kind, kind);
+        assert_eq!(cause(&view).by, Some(Kind::Strategy));
         assert!(
             cause(&view)
                 .message

@@ -8,6 +8,7 @@ use conclave_core::generation::{GenerationRequest, Sampling};
 use conclave_core::journal::Journal as _;
 use conclave_core::limits::Limits;
 use conclave_core::outcome::{CauseKind, Proposal};
+use conclave_core::plugin::Kind;
 use conclave_core::run::RunDeliberation;
 use conclave_core::runtime::{Error, PluginTask};
 use conclave_core::session::Guest;
@@ -116,6 +117,7 @@ async fn a_plugin_that_fills_the_journal_fails() {
     let view = host.follow.wait(&id).await.expect("it finishes");
     let cause = cause(&view);
     assert_eq!(cause.kind, CauseKind::PluginLimitExceeded);
+    assert_eq!(cause.by, Some(Kind::Strategy));
     assert!(cause.message.contains("strategy `scripted@1.0.0` exceeded"));
     assert!(
         cause.message.contains("`limits.entries_max`: 20"),

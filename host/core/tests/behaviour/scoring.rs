@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use conclave_core::entry::Entry;
 use conclave_core::outcome::{Candidate, CauseKind, Proposal, Score};
+use conclave_core::plugin::Kind;
 use conclave_core::runtime::{Error, PluginTask};
 use conclave_core::session::Guest;
 use conclave_core::testkit::inference::{CallState, Script, ScriptedInference};
@@ -72,6 +73,7 @@ async fn a_scorer_that_breaks_its_contract_fails_the_deliberation_under_its_name
         assert_eq!(cause.kind, CauseKind::PluginInvalid, "{cause}");
         let start = format!("scorer `scripted@1.0.0` broke its contract: {rule}");
         assert!(cause.message.starts_with(&start), "{cause}");
+        assert_eq!(cause.by, Some(Kind::Scorer));
         let given = records
             .iter()
             .filter(|record| matches!(record.entry, Entry::Scored { .. }));
@@ -84,6 +86,7 @@ async fn a_scorer_that_traps_fails_the_deliberation_under_its_name() {
     let traps = || Scores::Err(Error::Trapped("integer divide by zero".to_owned()));
     let (view, _) = run(&answering(), scored_by(traps)).await;
     assert_eq!(cause(&view).kind, CauseKind::PluginTrapped);
+    assert_eq!(cause(&view).by, Some(Kind::Scorer));
     assert_eq!(
         cause(&view).message,
         "scorer `scripted@1.0.0` trapped: integer divide by zero"
