@@ -4,6 +4,7 @@
 //! Start with [`session`]: every host function that a plugin can call lands there.
 
 pub mod account;
+pub mod canary;
 pub mod chain;
 pub mod channel;
 pub mod clock;

@@ -1,0 +1,161 @@
+//! What was seen of each version, and how it reads.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::events::RATE_TOLERATED;
+use super::{Ending, Test};
+
+/// Deliberations on one version that ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counts {
+    /// All.
+    pub ended: u64,
+    /// Those that ended without an answer: the next two among them.
+    pub failed: u64,
+    /// Those that trapped.
+    pub trapped: u64,
+    /// Those that missed their deadline.
+    pub deadlines_missed: u64,
+    /// The sum of the scores of the others' winners.
+    pub score_sum: f64,
+}
+
+impl Counts {
+    pub(super) fn note(&mut self, ending: Ending) {
+        self.ended += 1;
+        match ending {
+            Ending::Completed(score) => {
+                self.score_sum += score;
+                return;
+            }
+            Ending::Trapped => self.trapped += 1,
+            Ending::DeadlineMissed => self.deadlines_missed += 1,
+            Ending::Failed => {}
+        }
+        self.failed += 1;
+    }
+
+    /// Deliberations with an answer.
+    #[must_use]
+    pub fn completed(&self) -> u64 {
+        self.ended - self.failed
+    }
+
+    /// The mean score of their winners, 0 to 1; `None` without any.
+    #[must_use]
+    pub fn score_mean(&self) -> Option<f64> {
+        let completed = self.completed();
+        (completed > 0).then(|| self.score_sum / completed as f64)
+    }
+}
+
+/// How far one test is. Its `Display` is a sentence for people.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Which test.
+    pub test: Test,
+    /// Its evidence that the canary is worse: an e-value, from 1, more than 0.
+    pub evidence: f64,
+    /// At this much the canary is found worse.
+    pub evidence_needed: f64,
+    /// The deliberations on the canary that the test looks at.
+    pub canary: Counts,
+    /// Those on stable; none for [`Test::TrapsAlone`].
+    pub stable: Counts,
+}
+
+impl Finding {
+    /// Whether the canary is found worse.
+    #[must_use]
+    pub fn is_enough(&self) -> bool {
+        self.evidence >= self.evidence_needed
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (canary, stable) = (&self.canary, &self.stable);
+        let rates = |f: &mut fmt::Formatter<'_>, what, of: fn(&Counts) -> u64| {
+            let (on_canary, on_stable) = (of(canary), of(stable));
+            write!(
+                f,
+                "{on_canary} of {} deliberations on the canary {what}, beside {on_stable} of {} on stable",
+                canary.ended, stable.ended
+            )
+        };
+        match self.test {
+            Test::Traps => rates(f, "trapped", |counts| counts.trapped)?,
+            Test::Failures => rates(f, "failed", |counts| counts.failed)?,
+            Test::Deadlines => rates(f, "missed their deadline", |counts| counts.deadlines_missed)?,
+            Test::TrapsAlone => write!(
+                f,
+                "{} of {} deliberations that only run on the canary trapped, {} % are tolerated",
+                canary.trapped,
+                canary.ended,
+                RATE_TOLERATED * 100.0
+            )?,
+            Test::Scores => {
+                f.write_str("the mean score is ")?;
+                write_mean(f, canary, "the canary")?;
+                f.write_str(", beside ")?;
+                write_mean(f, stable, "stable")?;
+            }
+        }
+        f.write_str("; evidence ")?;
+        if self.evidence < 1e6 {
+            write!(f, "{:.1}", self.evidence)?;
+        } else {
+            write!(f, "{:.1e}", self.evidence)?;
+        }
+        write!(f, " of the {:.0} needed", self.evidence_needed)
+    }
+}
+
+fn write_mean(f: &mut fmt::Formatter<'_>, counts: &Counts, version: &str) -> fmt::Result {
+    match counts.score_mean() {
+        Some(mean) => write!(
+            f,
+            "{mean:.3} over {} answers on {version}",
+            counts.completed()
+        ),
+        None => write!(f, "unknown without an answer on {version}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_reads_as_a_sentence_about_its_own_test() {
+        let mut canary = Counts::default();
+        let mut stable = Counts::default();
+        let endings = [Ending::Trapped, Ending::DeadlineMissed, Ending::Failed];
+        endings.into_iter().for_each(|it| canary.note(it));
+        [0.5, 0.25]
+            .into_iter()
+            .for_each(|score| canary.note(Ending::Completed(score)));
+        (0..2150).for_each(|_| stable.note(Ending::Completed(0.75)));
+        let texts = Test::ALL.map(|test| {
+            let finding = Finding {
+                test,
+                evidence: if test == Test::Scores { 2.5e7 } else { 0.44 },
+                evidence_needed: 500.0,
+                canary,
+                stable,
+            };
+            format!("{finding}\n")
+        });
+        let expected = "\
+1 of 5 deliberations on the canary trapped, beside 0 of 2150 on stable; evidence 0.4 of the 500 needed
+1 of 5 deliberations that only run on the canary trapped, 1 % are tolerated; evidence 0.4 of the 500 needed
+1 of 5 deliberations on the canary missed their deadline, beside 0 of 2150 on stable; evidence 0.4 of the 500 needed
+3 of 5 deliberations on the canary failed, beside 0 of 2150 on stable; evidence 0.4 of the 500 needed
+the mean score is 0.375 over 2 answers on the canary, beside 0.750 over 2150 answers on stable; evidence 2.5e7 of the 500 needed
+";
+        assert_eq!(texts.concat(), expected);
+        assert_eq!(Counts::default().score_mean(), None);
+    }
+}
