@@ -21,10 +21,10 @@
 //! "Sequential Tests of Statistical Hypotheses", 1945; conditional on the event and valid at any
 //! time: Lindon and Malek, "Anytime-Valid Inference for Multinomial Count Data", NeurIPS 2022; how such
 //! tests gate canaries: Lindon, Sanden and Shirikian, "Rapid Regression Detection in Software
-//! Deployments through Sequential Testing", KDD 2022, doi:10.1145/3534678.3539099). The risk is unknown, so the capital is spread over
-//! several (the method of mixtures of Robbins, "Statistical Methods Related to the Law of the
-//! Iterated Logarithm", 1970). The fourth bets on a bounded mean (Waudby-Smith and Ramdas,
-//! "Estimating means of bounded random variables by betting", JRSS B, 2024).
+//! Deployments through Sequential Testing", KDD 2022, doi:10.1145/3534678.3539099). The risk is
+//! unknown, so the capital is spread over several (the method of mixtures of Robbins, "Statistical
+//! Methods Related to the Law of the Iterated Logarithm", 1970). The fourth bets on a bounded mean
+//! (Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", JRSS B, 2024).
 //!
 //! # Error
 //! Over the whole life of a canary that is no worse, the probability that any test finds it worse is

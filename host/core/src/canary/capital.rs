@@ -12,8 +12,8 @@ const STAKE_MAX: f64 = 1e100;
 /// `s`, counted from 1, `1 / (s (s + 1))` of it leaves the reserve, in equal parts for the
 /// alternatives. These parts add up to 1, so the reserve is never empty. Without this a version that
 /// behaved for a long time would have lost the capital by which it is caught when it changes; the
-/// price is a factor of 2 at the start. That is the mixture over change points of Shiryaev and of
-/// Pollak; each part is a martingale by itself, hence so is their sum.
+/// price is a factor of 2 at the start. That is a mixture over change points (Shiryaev, "On Optimum
+/// Methods in Quickest Detection Problems", 1963); each part is a martingale, hence so is their sum.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Capital {
     /// Bets that were made.

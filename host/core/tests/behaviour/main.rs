@@ -1,5 +1,6 @@
 //! What a deliberation does, seen from outside: through its ports, its journal and its use cases.
 
+mod canary;
 mod divergence;
 mod endings;
 mod events;
