@@ -1,5 +1,6 @@
 //! The composition root: what a host is made of, and how its parts start and stop.
 
+mod canaries;
 mod error;
 mod events;
 mod measure;
@@ -131,7 +132,8 @@ pub fn start_engine(config: &Config) -> Result<Arc<Engine>, Error> {
 /// # Errors
 /// When the store cannot be used.
 pub fn open_plugins(config: &Config, engine: &Arc<Engine>) -> Result<Arc<PluginStore>, Error> {
-    let store = PluginStore::open(config.plugin_store_dir(), Arc::clone(engine))?;
+    let error_rate = config.plugins.canary_error_rate;
+    let store = PluginStore::open(config.plugin_store_dir(), Arc::clone(engine), error_rate)?;
     Ok(Arc::new(store))
 }
 
@@ -204,7 +206,8 @@ impl Host {
         let inference = MeteredInference::new(openai, Arc::clone(&metrics.generations));
         let calls = Arc::clone(&metrics.plugins);
         let runtime = WasmRuntime::new(engine, plugins.clone());
-        let mut observers: Vec<Arc<dyn Observer>> = vec![metrics.deliberations.clone()];
+        let mut observers: Vec<Arc<dyn Observer>> =
+            vec![metrics.deliberations.clone(), plugins.observer()];
         observers.extend(events.observers());
         let ports = Ports {
             journal: journal.clone(),
@@ -282,6 +285,7 @@ impl Host {
         });
         self.load_plugins().await?;
         self.events.start(&self.tasks, &stop);
+        canaries::start(&self.plugins, &self.access, &self.tasks, &stop);
         self.recover(&stop).await?;
         let access = Arc::clone(&self.access);
         let (server, accepting) = grpc::server(self.services(), access, self.config.grpc()).await;

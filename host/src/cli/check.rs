@@ -164,7 +164,12 @@ async fn plugins(config: &Config, findings: &mut Findings) -> anyhow::Result<()>
     });
     let engine = Arc::new(engine.context("cannot start the plugin engine")?);
     // With what operators have brought to the host since it first started.
-    let store = PluginStore::copy_of(&config.plugin_store_dir(), scratch.path(), engine);
+    let store = PluginStore::copy_of(
+        &config.plugin_store_dir(),
+        scratch.path(),
+        engine,
+        config.plugins.canary_error_rate,
+    );
     let store = store.context("cannot open a plugin store")?;
     store
         .load_built_in()

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use conclave_core::canary::ErrorRate;
 use conclave_core::endpoint::Endpoint;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -254,6 +255,10 @@ pub struct Plugins {
     pub instances_max: u32,
     /// Compiled components that are kept in memory.
     pub compiled_max: usize,
+    /// The probability that a canary which is no worse than the stable version is ever rolled back for
+    /// it: 0.000001 to 0.5. A smaller one needs more evidence.
+    #[schemars(with = "f64")]
+    pub canary_error_rate: ErrorRate,
     /// What one instance may use.
     pub limits: PluginLimits,
 }
@@ -267,6 +272,7 @@ impl Default for Plugins {
             scorer_default: "agreement".to_owned(),
             instances_max: engine.instances_max,
             compiled_max: engine.compiled_max,
+            canary_error_rate: ErrorRate::default(),
             limits: engine.limits,
         }
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use conclave_core::canary::Trial;
 use conclave_core::channel::{Channels, PluginName, Share};
 use conclave_core::ids::Digest;
 use conclave_core::params::ParamsSchema;
@@ -226,33 +227,36 @@ impl Database {
         Ok(changes)
     }
 
-    /// What was seen of canaries, by name, as it was kept last.
-    pub(super) fn evidence<T: DeserializeOwned>(&self) -> Result<Vec<(PluginName, T)>, Error> {
-        let mut statement = self
-            .connection
-            .prepare("SELECT kind, name, state FROM evidence")?;
-        let mut rows = statement.query([])?;
-        let mut all = Vec::new();
-        while let Some(row) = rows.next()? {
-            let name = PluginName::new(kind(row.get(0)?)?, row.get::<_, String>(1)?);
-            all.push((name, json("evidence", row.get(2)?)?));
-        }
-        Ok(all)
+    /// What was seen of canaries, as it was kept last. What this build cannot read is left out: it
+    /// is evidence, and begins anew.
+    pub(super) fn evidence(&self) -> Result<Vec<Trial>, Error> {
+        let mut statement = self.connection.prepare("SELECT state FROM evidence")?;
+        let states = statement.query_map([], |row| row.get::<_, String>(0))?;
+        let states: Vec<_> = states.collect::<Result<_, _>>()?;
+        let trials = states.iter().map(|state| serde_json::from_str(state));
+        Ok(trials.filter_map(Result::ok).collect())
     }
 
-    /// Keeps what was seen of canaries instead of what was kept before.
-    pub(super) fn keep_evidence<T: Serialize>(
-        &mut self,
-        all: &[(PluginName, T)],
-    ) -> Result<(), Error> {
+    /// Keeps what was seen of canaries instead of what was kept before. Writes only what differs.
+    pub(super) fn keep_evidence(&mut self, trials: &[Trial]) -> Result<(), Error> {
         let transaction = self.connection.transaction()?;
-        transaction.execute("DELETE FROM evidence", [])?;
-        for (name, state) in all {
+        let mut kept = Vec::new();
+        for trial in trials {
+            let name = trial.plugin();
+            let (kind, name) = (name.kind.to_string(), &name.name);
             transaction.execute(
-                "INSERT INTO evidence VALUES (?1, ?2, ?3)",
-                params![name.kind.to_string(), name.name, text(state)],
+                "INSERT INTO evidence VALUES (?1, ?2, ?3)
+                    ON CONFLICT DO UPDATE SET state = excluded.state
+                    WHERE state <> excluded.state",
+                params![kind, name, text(trial)],
             )?;
+            kept.push(format!("{kind} {name}"));
         }
+        transaction.execute(
+            "DELETE FROM evidence
+                WHERE kind || ' ' || name NOT IN (SELECT value FROM json_each(?1))",
+            [text(&kept)],
+        )?;
         transaction.commit()?;
         Ok(())
     }

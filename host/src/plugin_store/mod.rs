@@ -6,6 +6,7 @@
 //! points to them, and deleted when nothing does.
 
 mod built_in;
+mod canaries;
 mod database;
 mod files;
 mod orders;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use conclave_core::canary::{ErrorRate, Watch};
 use conclave_core::chain::Chain;
 use conclave_core::channel::{Asking, PluginName};
 use conclave_core::clock::Clock;
@@ -57,6 +59,9 @@ pub struct PluginStore {
     /// One change at a time.
     changing: tokio::sync::Mutex<()>,
     arriving: Semaphore,
+    /// Judges canaries by how deliberations end.
+    watch: Arc<Watch>,
+    error_rate: ErrorRate,
     removed: Mutex<BTreeMap<Digest, Instant>>,
 }
 
@@ -101,11 +106,16 @@ pub enum Error {
 }
 
 impl PluginStore {
-    /// The store in a directory, which is made when it is missing, with what it held before.
+    /// The store in a directory, which is made when it is missing, with what it held before. Canaries
+    /// that are no worse are found worse at this rate.
     ///
     /// # Errors
     /// When the directory or the registry in it cannot be used.
-    pub fn open(dir: impl Into<PathBuf>, engine: Arc<Engine>) -> Result<Self, Error> {
+    pub fn open(
+        dir: impl Into<PathBuf>,
+        engine: Arc<Engine>,
+        error_rate: ErrorRate,
+    ) -> Result<Self, Error> {
         let dir = dir.into();
         let files = ComponentFiles::open(&dir)?;
         let path = dir.join(REGISTRY);
@@ -120,6 +130,9 @@ impl PluginStore {
         };
         let database = Database::open(&path).map_err(failed)?;
         let table = database.load().map_err(failed)?;
+        let trials = database.evidence().map_err(failed)?;
+        let watch = Arc::new(Watch::default());
+        canaries::watch_all(&watch, &table, trials, error_rate);
         Ok(Self {
             engine,
             files: Arc::new(files),
@@ -128,6 +141,8 @@ impl PluginStore {
             clock: Clock::system(),
             changing: tokio::sync::Mutex::new(()),
             arriving: Semaphore::new(ARRIVING_MAX),
+            watch,
+            error_rate,
             removed: Mutex::default(),
         })
     }
@@ -136,7 +151,12 @@ impl PluginStore {
     ///
     /// # Errors
     /// When one of the directories cannot be used.
-    pub fn copy_of(dir: &Path, to: impl Into<PathBuf>, engine: Arc<Engine>) -> Result<Self, Error> {
+    pub fn copy_of(
+        dir: &Path,
+        to: impl Into<PathBuf>,
+        engine: Arc<Engine>,
+        error_rate: ErrorRate,
+    ) -> Result<Self, Error> {
         let to = to.into();
         let registry = dir.join(REGISTRY);
         if registry.is_file() {
@@ -146,7 +166,7 @@ impl PluginStore {
                 source,
             })?;
         }
-        Self::open(to, engine)
+        Self::open(to, engine, error_rate)
     }
 
     /// Makes ready to run whatever serves or is tried, so that no request waits for it. One that cannot
@@ -219,6 +239,7 @@ impl PluginStore {
             changes,
         } = step;
         let channels = (!entry.components.is_empty()).then(|| entry.channels.clone());
+        let canary = entry.channels.canary.as_ref().map(|canary| canary.since);
         let database = Arc::clone(&self.database);
         let of = name.clone();
         let kept = tokio::task::spawn_blocking(move || {
@@ -234,6 +255,7 @@ impl PluginStore {
         });
         let kept = kept.await.expect("the registry's file does not panic");
         kept.map_err(|error| conclave_core::registry::Error::Unavailable(error.into()))?;
+        canaries::watch(&self.watch, &name, canary, self.error_rate);
         let table = self.table.load().with(name, entry);
         self.table.store(Arc::new(table));
         Ok(())

@@ -12,7 +12,7 @@ use conclave_core::registry::{
 };
 
 use super::table::Entry;
-use super::{OwnedStep, PluginStore};
+use super::{OwnedStep, PluginStore, canaries};
 
 #[async_trait]
 impl Registry for PluginStore {
@@ -73,10 +73,11 @@ impl Registry for PluginStore {
         };
         let channels = entry.channels.clone();
         self.commit(step, entry).await?;
+        let evidence = canaries::sentence(&self.watch.trials(), &name);
         Ok(Named {
             name,
             channels,
-            evidence: None,
+            evidence,
         })
     }
 
@@ -109,10 +110,11 @@ impl Registry for PluginStore {
 
     async fn names(&self) -> Vec<Named> {
         let table = self.table.load();
+        let trials = self.watch.trials();
         let named = table.names().map(|(name, entry)| Named {
             name: name.clone(),
             channels: entry.channels.clone(),
-            evidence: None,
+            evidence: canaries::sentence(&trials, name),
         });
         named.collect()
     }

@@ -18,6 +18,10 @@ fn engine() -> Arc<Engine> {
     Arc::new(Engine::start(config).unwrap())
 }
 
+fn open(dir: &tempfile::TempDir, engine: &Arc<Engine>) -> PluginStore {
+    PluginStore::open(dir.path(), Arc::clone(engine), ErrorRate::default()).unwrap()
+}
+
 /// A component in the box, as an operator brings it: another digest in another version.
 fn bytes_of(name: &str) -> Vec<u8> {
     let (_, bytes) = BUILT_IN.iter().find(|(known, _)| *known == name).unwrap();
@@ -63,7 +67,7 @@ async fn stable(store: &PluginStore) -> Digest {
 #[tokio::test]
 async fn the_plugins_in_the_box_are_named_and_kept() {
     let dir = tempfile::tempdir().unwrap();
-    let store = PluginStore::open(dir.path(), engine()).unwrap();
+    let store = open(&dir, &engine());
     store.load_built_in().await.unwrap();
     for (kind, name) in [
         (Kind::Strategy, "sample-vote"),
@@ -93,7 +97,7 @@ async fn the_plugins_in_the_box_are_named_and_kept() {
 async fn what_was_ordered_survives_a_restart_with_its_history() {
     let dir = tempfile::tempdir().unwrap();
     let engine = engine();
-    let store = PluginStore::open(dir.path(), Arc::clone(&engine)).unwrap();
+    let store = open(&dir, &engine);
     store.load_built_in().await.unwrap();
     let built_in = stable(&store).await;
     let other = store
@@ -114,7 +118,7 @@ async fn what_was_ordered_survives_a_restart_with_its_history() {
         rules: Vec::new(),
     };
     store.order(Kind::Strategy, wish, by("bob")).await.unwrap();
-    let reopened = PluginStore::open(dir.path(), Arc::clone(&engine)).unwrap();
+    let reopened = open(&dir, &engine);
     reopened.load_built_in().await.unwrap();
     let (id, labels, tenant) = (
         DeliberationId::generate(),
@@ -151,7 +155,7 @@ async fn what_was_ordered_survives_a_restart_with_its_history() {
         .await
         .unwrap();
     assert_eq!(stable(&reopened).await, other);
-    let again = PluginStore::open(dir.path(), engine).unwrap();
+    let again = open(&dir, &engine);
     again.load_built_in().await.unwrap();
     assert_eq!(stable(&again).await, other, "an operator has chosen");
     let rollback = Wish::Rollback("sample-vote".to_owned());
@@ -187,7 +191,7 @@ async fn what_was_ordered_survives_a_restart_with_its_history() {
 #[tokio::test]
 async fn a_refusal_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let store = PluginStore::open(dir.path(), engine()).unwrap();
+    let store = open(&dir, &engine());
     store.load_built_in().await.unwrap();
     let first = store
         .publish(arrival(variant("sample-vote", 1)))
@@ -255,7 +259,7 @@ async fn a_held_component_outlives_its_name() {
     let bytes = variant("sample-vote", 1);
     let digest = Digest::of(&bytes);
     {
-        let store = PluginStore::open(dir.path(), Arc::clone(&engine)).unwrap();
+        let store = open(&dir, &engine);
         store.load_built_in().await.unwrap();
         store.publish(arrival(bytes.clone())).await.unwrap();
         store.remove(digest, by("ann")).await.unwrap();
@@ -272,7 +276,7 @@ async fn a_held_component_outlives_its_name() {
                 .is_err()
         );
     }
-    let store = PluginStore::open(dir.path(), engine).unwrap();
+    let store = open(&dir, &engine);
     let held = BTreeSet::from([digest]);
     assert_eq!(store.sweep(&held).await.unwrap(), []);
     assert_eq!(store.bytes(&digest).unwrap(), bytes);
@@ -287,7 +291,7 @@ async fn a_directory_is_loaded_or_the_file_is_named_that_cannot_be() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("a.wasm"), variant("sample-vote", 1)).unwrap();
     std::fs::write(dir.path().join("readme.txt"), "no plugin").unwrap();
-    let store = PluginStore::open(data.path(), engine()).unwrap();
+    let store = open(&data, &engine());
     store.load_built_in().await.unwrap();
     let loaded = store.load_dir(dir.path()).await.unwrap();
     assert_eq!(loaded.len(), 1);

@@ -1,0 +1,106 @@
+//! The canaries that are tried: each is watched from its first deliberation to its last, over restarts.
+
+use std::sync::{Arc, PoisonError};
+
+use conclave_core::canary::{ErrorRate, Regression, Trial, Watch};
+use conclave_core::channel::PluginName;
+use conclave_core::observer::Observer;
+use conclave_core::registry::{By, Error, Named, Registry as _, Wish};
+
+use super::PluginStore;
+use super::table::Table;
+
+/// Watches every canary of the table, with what was seen of it before.
+pub(super) fn watch_all(watch: &Watch, table: &Table, trials: Vec<Trial>, error_rate: ErrorRate) {
+    for trial in trials {
+        watch.start(trial);
+    }
+    for (name, entry) in table.names() {
+        let canary = entry.channels.canary.as_ref().map(|canary| canary.since);
+        self::watch(watch, name, canary, error_rate);
+    }
+}
+
+/// Watches the canary of a name that began at this revision, and no other.
+pub(super) fn watch(watch: &Watch, name: &PluginName, canary: Option<u64>, error_rate: ErrorRate) {
+    let trials = watch.trials();
+    let watched = trials.iter().find(|trial| trial.plugin() == name);
+    match canary {
+        None => watch.stop(name),
+        Some(canary) if watched.is_some_and(|trial| trial.canary() == canary) => {}
+        Some(canary) => watch.start(Trial::new(name.clone(), canary, error_rate)),
+    }
+}
+
+/// What was seen of a name's canary: of its tests the one that is nearest to a verdict.
+pub(super) fn sentence(trials: &[Trial], name: &PluginName) -> Option<String> {
+    let trial = trials.iter().find(|trial| trial.plugin() == name)?;
+    let findings = trial.evidence().summary().into_iter();
+    let share = |evidence: f64, needed: f64| evidence / needed;
+    let nearest = findings.max_by(|one, other| {
+        let one = share(one.evidence, one.evidence_needed);
+        one.total_cmp(&share(other.evidence, other.evidence_needed))
+    });
+    nearest.map(|finding| finding.to_string())
+}
+
+impl PluginStore {
+    /// What judges the canaries; it must see every record of this host.
+    #[must_use]
+    pub fn observer(&self) -> Arc<dyn Observer> {
+        self.watch.clone()
+    }
+
+    /// Waits for a canary that is found worse, and rolls it back; what it was rolled back for, and what
+    /// the name stands for then. One that an operator was quicker with is left alone.
+    ///
+    /// # Errors
+    /// When it could not be rolled back; it is found worse again by the next start of the host.
+    pub async fn next_regression(&self) -> Result<(Regression, Option<Named>), Error> {
+        let regression = self.watch.regression().await;
+        let ended = self.roll_back(&regression).await?;
+        Ok((regression, ended))
+    }
+
+    async fn roll_back(&self, regression: &Regression) -> Result<Option<Named>, Error> {
+        let name = &regression.plugin;
+        loop {
+            let channels = self
+                .table
+                .load()
+                .get(name)
+                .map(|entry| entry.channels.clone());
+            let channels = channels.unwrap_or_default();
+            let since = channels.canary.as_ref().map(|canary| canary.since);
+            if since != Some(regression.canary) {
+                return Ok(None);
+            }
+            let by = By {
+                who: String::new(),
+                reason: regression.finding.to_string(),
+                revision: Some(channels.revision),
+            };
+            let wish = Wish::Rollback(name.name.clone());
+            match self.order(name.kind, wish, by).await {
+                // Its share was changed meanwhile, or it has ended.
+                Err(Error::Order { .. }) => {}
+                ended => return ended.map(Some),
+            }
+        }
+    }
+
+    /// Keeps what was seen of canaries, for the next start.
+    ///
+    /// # Errors
+    /// When the registry's file does not take it.
+    pub async fn keep_evidence(&self) -> Result<(), Error> {
+        let trials = self.watch.trials();
+        let database = Arc::clone(&self.database);
+        let kept = tokio::task::spawn_blocking(move || {
+            let mut database = database.lock().unwrap_or_else(PoisonError::into_inner);
+            database.keep_evidence(&trials)
+        });
+        let kept = kept.await.expect("the registry's file does not panic");
+        kept.map_err(|error| Error::Unavailable(error.into()))
+    }
+}
