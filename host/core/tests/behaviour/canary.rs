@@ -31,7 +31,7 @@ fn drawn(number: u64, arm: Arm) -> (DeliberationId, Record) {
     accepted.accepted_at_ms = Clock::system().unix_ms() + number;
     accepted.request.timeout = 60 * SECOND;
     accepted.scorer_draw = Some(Draw {
-        share: Share::try_from(1000).unwrap(),
+        share: Share::try_from(1000).expect("a tenth"),
         arm,
         canary: CANARY,
     });
