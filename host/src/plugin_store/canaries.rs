@@ -55,11 +55,20 @@ impl PluginStore {
     /// the name stands for then. One that an operator was quicker with is left alone.
     ///
     /// # Errors
-    /// When it could not be rolled back; it is found worse again by the next start of the host.
+    /// When it could not be rolled back; the next call tries it again.
     pub async fn next_regression(&self) -> Result<(Regression, Option<Named>), Error> {
         let regression = self.watch.regression().await;
-        let ended = self.roll_back(&regression).await?;
-        Ok((regression, ended))
+        match self.roll_back(&regression).await {
+            Ok(ended) => Ok((regression, ended)),
+            Err(error) => {
+                let mut trials = self.watch.trials().into_iter();
+                let again = |trial: &Trial| *trial.plugin() == regression.plugin;
+                if let Some(trial) = trials.find(again) {
+                    self.watch.start(trial);
+                }
+                Err(error)
+            }
+        }
     }
 
     async fn roll_back(&self, regression: &Regression) -> Result<Option<Named>, Error> {

@@ -147,8 +147,8 @@ impl Database {
         let mut statement = self.connection.prepare(sql)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            let name = PluginName::new(kind(row.get(0)?)?, row.get::<_, String>(1)?);
-            let channels = json("channels", row.get(2)?)?;
+            let name = PluginName::new(kind(&row.get::<_, String>(0)?)?, row.get::<_, String>(1)?);
+            let channels = json("channels", &row.get::<_, String>(2)?)?;
             let components = self.components(&name)?;
             let entry = Entry {
                 components,
@@ -325,7 +325,7 @@ fn listed(name: &PluginName, row: &Row<'_>) -> Result<Listed, Error> {
         reference: PluginRef {
             name: name.name.clone(),
             version: descriptor.version.clone(),
-            digest: digest(row.get(0)?)?,
+            digest: digest(&row.get::<_, String>(0)?)?,
         },
         kind: name.kind,
         descriptor,
@@ -335,7 +335,7 @@ fn listed(name: &PluginName, row: &Row<'_>) -> Result<Listed, Error> {
         plugin: Arc::new(plugin),
         contract: row.get(4)?,
         bytes: unsigned(row.get(5)?),
-        source: json("a source", row.get(6)?)?,
+        source: json("a source", &row.get::<_, String>(6)?)?,
         added_at_ms: unsigned(row.get(7)?),
         added_by: row.get(8)?,
         signed_by: row.get(9)?,
@@ -343,7 +343,7 @@ fn listed(name: &PluginName, row: &Row<'_>) -> Result<Listed, Error> {
 }
 
 fn change(row: &Row<'_>) -> Result<Change, Error> {
-    let optional = |text: Option<String>| text.map(digest).transpose();
+    let optional = |text: Option<String>| text.as_deref().map(digest).transpose();
     let action: String = row.get(5)?;
     let share: Option<u16> = row.get(10)?;
     let share = share.map(|points| {
@@ -353,9 +353,9 @@ fn change(row: &Row<'_>) -> Result<Change, Error> {
         number: unsigned(row.get(0)?),
         at_ms: unsigned(row.get(1)?),
         by: row.get(2)?,
-        name: PluginName::new(kind(row.get(3)?)?, row.get::<_, String>(4)?),
+        name: PluginName::new(kind(&row.get::<_, String>(3)?)?, row.get::<_, String>(4)?),
         action: Action::named(&action).ok_or_else(|| damaged("an action", &action))?,
-        digest: digest(row.get(6)?)?,
+        digest: digest(&row.get::<_, String>(6)?)?,
         version: row.get(7)?,
         stable_before: optional(row.get(8)?)?,
         stable_after: optional(row.get(9)?)?,
@@ -371,20 +371,20 @@ fn damaged(what: &'static str, text: &str) -> Error {
     }
 }
 
-fn kind(text: String) -> Result<Kind, Error> {
-    match text.as_str() {
+fn kind(text: &str) -> Result<Kind, Error> {
+    match text {
         "strategy" => Ok(Kind::Strategy),
         "scorer" => Ok(Kind::Scorer),
-        _ => Err(damaged("a kind", &text)),
+        _ => Err(damaged("a kind", text)),
     }
 }
 
-fn digest(text: String) -> Result<Digest, Error> {
-    text.parse().map_err(|_| damaged("a digest", &text))
+fn digest(text: &str) -> Result<Digest, Error> {
+    text.parse().map_err(|_| damaged("a digest", text))
 }
 
-fn json<T: DeserializeOwned>(what: &'static str, text: String) -> Result<T, Error> {
-    serde_json::from_str(&text).map_err(|_| damaged(what, &text))
+fn json<T: DeserializeOwned>(what: &'static str, text: &str) -> Result<T, Error> {
+    serde_json::from_str(text).map_err(|_| damaged(what, text))
 }
 
 fn text<T: Serialize>(value: &T) -> String {

@@ -58,11 +58,10 @@ impl Registry for PluginStore {
         let order = wish.order(digest).expect("a canary has a digest by now");
         entry.channels = before.after(order).map_err(refuse)?;
         let about = subject(action, &before, &entry.channels);
-        for digest in [entry.channels.stable, canary_digest(&entry.channels)] {
-            if let Some(digest) = digest {
-                let ready = self.ready(digest).await;
-                ready.map_err(|reason| Error::Refused(vec![reason]))?;
-            }
+        let pointed = [entry.channels.stable, canary_digest(&entry.channels)];
+        for digest in pointed.into_iter().flatten() {
+            let ready = self.ready(digest).await;
+            ready.map_err(|reason| Error::Refused(vec![reason]))?;
         }
         let change = self.change_of(&name, &entry, action, about, &before, by);
         let step = OwnedStep {

@@ -64,9 +64,12 @@ async fn roll_back_next(store: &PluginStore, access: &Access) {
             }
         }
         Ok((_, None)) => {}
-        Err(error) => tracing::error!(
-            error = %Chain(&error),
-            "a canary was found worse and could not be rolled back; roll it back by hand"
-        ),
+        Err(error) => {
+            tracing::error!(
+                error = %Chain(&error),
+                "a canary was found worse and could not be rolled back; trying again"
+            );
+            tokio::time::sleep(KEPT_EVERY).await;
+        }
     }
 }
