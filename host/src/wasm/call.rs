@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use conclave_core::plugin::{Kind, PluginRef};
 use conclave_core::runtime::Error;
-use tracing::{Instrument as _, Span};
+use tracing::Span;
 
 use super::cpu::Meter;
 use crate::telemetry::spans;
@@ -57,12 +57,17 @@ impl<'a> Open<'a> {
         }
     }
 
-    /// Runs the call in its span.
+    /// What the call runs in, in a trace.
+    pub(super) fn span(&self) -> Span {
+        self.span.clone()
+    }
+
+    /// Waits for the call's end.
     pub(super) async fn run<T>(
         mut self,
         call: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        let result = call.instrument(self.span.clone()).await;
+        let result = call.await;
         self.result = match &result {
             Ok(_) => "answered",
             Err(Error::Refused(_)) => "refused",

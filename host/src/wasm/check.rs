@@ -62,10 +62,12 @@ impl Engine {
         checked
     }
 
-    async fn describe(&self, prepared: &Prepared, digest: Digest) -> Result<Checked, Refusal> {
+    async fn describe(&self, prepared: &Arc<Prepared>, digest: Digest) -> Result<Checked, Refusal> {
         let mut store = self.store(&format!("sha256:{}", digest.short()), None);
         let meter = store.data().meter();
-        let described = meter.measure(prepared.describe(&mut store)).await;
+        let called = Arc::clone(prepared);
+        let call = async move { called.describe(&mut store).await };
+        let described = self.turns.run(meter, call).await;
         let descriptor = described.map_err(|error| {
             Refusal::because(format!(
                 "`describe` failed: {}",

@@ -19,8 +19,8 @@ use super::{Refusal, outline, v0_1};
 
 /// A plugin of some contract version, linked: what is left to do for a call is a fresh instance.
 pub(super) enum Linked {
-    Strategy(Box<dyn Strategy>),
-    Scorer(Box<dyn Scorer>),
+    Strategy(Arc<dyn Strategy>),
+    Scorer(Arc<dyn Scorer>),
 }
 
 /// Tells what a plugin is.

@@ -16,6 +16,7 @@ use super::component::Prepared;
 use super::instance::{self, State};
 use super::limits::{PluginLimits, as_usize};
 use super::ticker::Ticker;
+use super::turns::Turns;
 use super::{timers, v0_1};
 
 /// How plugins are run.
@@ -58,8 +59,8 @@ pub enum EngineError {
         /// Why not.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The thread that measures CPU time cannot be started.
-    #[error("the epoch thread cannot be started")]
+    /// A thread that plugins need beside the runtime's cannot be started.
+    #[error("the threads of the plugin engine cannot be started")]
     Thread(#[source] std::io::Error),
 }
 
@@ -71,9 +72,10 @@ pub struct Engine {
     pub(super) compiled: Compiled<Prepared>,
     /// One compilation at a time, which uses all cores.
     pub(super) compiling: Arc<Semaphore>,
-    pub(super) strategies: Semaphore,
+    pub(super) strategies: Arc<Semaphore>,
     /// Apart from strategies, which hold their permit while they wait for a scorer.
-    pub(super) scorers: Semaphore,
+    pub(super) scorers: Arc<Semaphore>,
+    pub(super) turns: Turns,
     strategies_max: usize,
     scorers_max: usize,
     _ticker: Ticker,
@@ -117,8 +119,9 @@ impl Engine {
             limits: config.limits,
             compiled: Compiled::new(config.compiled_max),
             compiling: Arc::new(Semaphore::new(1)),
-            strategies: Semaphore::new(as_usize(config.instances_max)),
-            scorers: Semaphore::new(as_usize(scorers_max)),
+            strategies: Arc::new(Semaphore::new(as_usize(config.instances_max))),
+            scorers: Arc::new(Semaphore::new(as_usize(scorers_max))),
+            turns: Turns::start().map_err(EngineError::Thread)?,
             strategies_max: as_usize(config.instances_max),
             scorers_max: as_usize(scorers_max),
         })

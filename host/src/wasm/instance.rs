@@ -1,6 +1,8 @@
 //! One instance: its store, its limits, and how it ends.
 
+use std::future::Future;
 use std::sync::Arc;
+use std::task::Poll;
 
 use conclave_core::runtime::Error;
 use conclave_core::session::Guest;
@@ -42,7 +44,7 @@ impl State {
         guest.ok_or_else(|| OutsideDeliberation(function).into())
     }
 
-    /// The meter that the instance's future must be measured by.
+    /// The meter that must count the polls of the instance's future.
     pub(super) fn meter(&self) -> Arc<Meter> {
         Arc::clone(&self.meter)
     }
@@ -60,13 +62,25 @@ impl State {
         // To wasmtime's hook, the end of an epoch is a call of the host like others.
         self.calls = self.calls.saturating_sub(1);
         let replaying = self.guest.as_ref().is_some_and(Guest::replaying);
-        let ran_long = self.meter.tick(self.calls, replaying)?;
-        Ok(if ran_long {
-            UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))
+        let must_yield = self.meter.tick(self.calls, replaying)?;
+        Ok(if must_yield {
+            UpdateDeadline::YieldCustom(1, Box::pin(yield_once()))
         } else {
             UpdateDeadline::Continue(1)
         })
     }
+}
+
+/// Lets go of the thread, and wants it again at once. Whoever polls decides when that is, and where.
+fn yield_once() -> impl Future<Output = ()> + Send {
+    let mut yielded = false;
+    std::future::poll_fn(move |context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
 }
 
 impl WasiView for State {

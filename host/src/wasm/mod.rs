@@ -18,6 +18,7 @@ mod outline;
 mod runtime;
 mod ticker;
 mod timers;
+mod turns;
 mod v0_1;
 mod wasi;
 mod world;

@@ -10,7 +10,8 @@ use conclave_core::outcome::{Candidate, Proposal, Score};
 use conclave_core::plugin::{Kind, PluginRef};
 use conclave_core::runtime::{Error, PluginTask, Runtime};
 use conclave_core::session::Guest;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::Instrument as _;
 
 use super::call::{OnCall, Open};
 use super::component::{Linked, Prepared};
@@ -133,12 +134,19 @@ impl Runtime for WasmRuntime {
             let other = OtherKind(Kind::Strategy);
             return Err(Error::Unavailable(other.into()));
         };
-        let _permit = permit(&self.engine.strategies).await;
+        let linked = Arc::clone(linked);
+        let permit = permit(&self.engine.strategies).await;
         let mut store = self.engine.store(&strategy.to_string(), Some(guest));
         let meter = store.data().meter();
-        let call = Open::new(Kind::Strategy, strategy, &meter, self.on_call.as_ref());
-        let result = meter.measure(linked.deliberate(&mut store, task));
-        call.run(async { self.answered(result.await) }).await
+        let open = Open::new(Kind::Strategy, strategy, &meter, self.on_call.as_ref());
+        // It owns what it needs: dropped in the middle of a turn, it lives to the end of that.
+        let call = async move {
+            let _permit = permit;
+            linked.deliberate(&mut store, task).await
+        };
+        let call = call.instrument(open.span());
+        let result = self.engine.turns.run(Arc::clone(&meter), call);
+        open.run(async { self.answered(result.await) }).await
     }
 
     async fn evaluate(
@@ -153,18 +161,24 @@ impl Runtime for WasmRuntime {
             let other = OtherKind(Kind::Scorer);
             return Err(Error::Unavailable(other.into()));
         };
-        let _permit = permit(&self.engine.scorers).await;
+        let linked = Arc::clone(linked);
+        let permit = permit(&self.engine.scorers).await;
         let mut store = self.engine.store(&scorer.to_string(), Some(guest));
         let meter = store.data().meter();
-        let call = Open::new(Kind::Scorer, scorer, &meter, self.on_call.as_ref());
-        let result = meter.measure(linked.evaluate(&mut store, task, candidates));
-        call.run(async { self.answered(result.await) }).await
+        let open = Open::new(Kind::Scorer, scorer, &meter, self.on_call.as_ref());
+        let call = async move {
+            let _permit = permit;
+            linked.evaluate(&mut store, task, candidates).await
+        };
+        let call = call.instrument(open.span());
+        let result = self.engine.turns.run(Arc::clone(&meter), call);
+        open.run(async { self.answered(result.await) }).await
     }
 }
 
 /// Leave to have one instance more. The wait is bounded by the deliberation's deadline, at which the
 /// session drops the call.
-async fn permit(semaphore: &Semaphore) -> SemaphorePermit<'_> {
-    let permit = semaphore.acquire().await;
+async fn permit(semaphore: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    let permit = Arc::clone(semaphore).acquire_owned().await;
     permit.expect("the semaphore is never closed")
 }

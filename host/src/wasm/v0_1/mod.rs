@@ -4,6 +4,8 @@ mod bindings;
 mod convert;
 mod host;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use conclave_core::outcome::{Candidate, Proposal, Score};
 use conclave_core::plugin::{Descriptor, Kind};
@@ -39,8 +41,8 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 /// A component of this contract, whose exports have the right types.
 pub(super) fn linked(kind: Kind, linked: InstancePre<State>) -> wasmtime::Result<Linked> {
     Ok(match kind {
-        Kind::Strategy => Linked::Strategy(Box::new(StrategyPre::new(linked)?)),
-        Kind::Scorer => Linked::Scorer(Box::new(ScorerPre::new(linked)?)),
+        Kind::Strategy => Linked::Strategy(Arc::new(StrategyPre::new(linked)?)),
+        Kind::Scorer => Linked::Scorer(Arc::new(ScorerPre::new(linked)?)),
     })
 }
 
