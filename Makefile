@@ -85,6 +85,23 @@ bench: target ## Run the benchmarks of tests/bench in release builds.
 	cargo build --release -p conclave -p conclave-tests --bins
 	target/release/deliberations
 
+# The seconds that `make fuzz` takes, once it is built.
+FUZZ_SECONDS := 600
+# What cargo-fuzz gives the compiler without a sanitizer; any compiler takes it.
+FUZZ_FLAGS := $(addprefix -Cllvm-args=-sanitizer-coverage-,level=4 inline-8bit-counters pc-table trace-compares)
+FUZZ_TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
+FUZZ_VARIABLE := CARGO_TARGET_$(shell echo $(FUZZ_TARGET) | tr 'a-z-' 'A-Z_')_RUSTFLAGS
+
+.PHONY: fuzz
+fuzz: target ## Feed bytes to the check of plugins for ten minutes; see tests/fuzz.
+	cargo build -p conclave-tests
+	cd tests/fuzz && env $(FUZZ_VARIABLE)="-Cpasses=sancov-module $(FUZZ_FLAGS)" \
+		cargo build --release --target $(FUZZ_TARGET)
+	@mkdir -p tests/fuzz/corpus tests/fuzz/artifacts
+	@find target/debug/build/conclave-tests-*/out -name '*.wasm' -exec cp {} tests/fuzz/corpus/ \;
+	cd tests/fuzz && nice target/$(FUZZ_TARGET)/release/check corpus -artifact_prefix=artifacts/ \
+		-max_total_time=$(FUZZ_SECONDS) -timeout=30 -rss_limit_mb=8192 -max_len=1048576
+
 .PHONY: format
 format: ## Format the code.
 	cargo fmt --all

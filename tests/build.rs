@@ -3,9 +3,10 @@
 use std::error::Error;
 
 /// The plugins of the product that tests run themselves, and the hostile ones.
-const COMPONENTS: [&str; 6] = [
+const COMPONENTS: [&str; 7] = [
     "agreement",
     "critique-revise",
+    "first-strategy",
     "hostile",
     "hostile-scorer",
     "judge",

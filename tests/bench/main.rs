@@ -1,16 +1,18 @@
 //! What a host costs: how many deliberations it takes, how long calls last, what memory it holds,
 //! how quickly a plugin starts, and where the time goes.
 //!
-//! `deliberations [COUNT] [--only NAME] [--json]` starts a stub of a model server and a host, each in
+//! `deliberations [COUNT] [FILE.wasm …] [--only NAME] [--json]` starts a stub of a model server and a host, each in
 //! a process of its own, for each of the benchmarks of [`Name`]. README.md says what the figures mean.
 
 mod bare;
 mod disk;
 mod instance;
+mod isolation;
 mod load;
 mod memory;
 mod numbers;
 mod pace;
+mod plugins;
 mod processes;
 mod report;
 mod status;
@@ -19,6 +21,7 @@ mod throughput;
 mod usage;
 
 use std::io::Write as _;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 
@@ -40,16 +43,20 @@ enum Name {
     Status,
     Memory,
     Instance,
+    Plugins,
+    Isolation,
 }
 
 impl Name {
-    const ALL: [(&'static str, Self); 6] = [
+    const ALL: [(&'static str, Self); 8] = [
         ("disk", Self::Disk),
         ("throughput", Self::Throughput),
         ("submit", Self::Submit),
         ("status", Self::Status),
         ("memory", Self::Memory),
         ("instance", Self::Instance),
+        ("plugins", Self::Plugins),
+        ("isolation", Self::Isolation),
     ];
 
     fn parse(text: &str) -> anyhow::Result<Self> {
@@ -69,6 +76,8 @@ struct Options {
     /// The only benchmark to run; the disk is measured in any case.
     only: Option<Name>,
     json: bool,
+    /// Components to measure in `plugins`, instead of those that are found.
+    files: Vec<PathBuf>,
 }
 
 impl Options {
@@ -77,6 +86,7 @@ impl Options {
             count: COUNT,
             only: None,
             json: false,
+            files: Vec::new(),
         };
         while let Some(arg) = args.next() {
             match arg.as_str() {
@@ -85,6 +95,7 @@ impl Options {
                     let name = args.next().context("`--only` needs a name")?;
                     options.only = Some(Name::parse(&name)?);
                 }
+                file if file.ends_with(".wasm") => options.files.push(file.into()),
                 count => match count.parse() {
                     Ok(0) | Err(_) => bail!("`{count}` is no number of deliberations"),
                     Ok(count) => options.count = count,
@@ -130,6 +141,11 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
             Name::Status => report.status = Box::pin(status::measure(count)).await?,
             Name::Memory => report.memory = Some(Box::pin(memory::measure(count)).await?),
             Name::Instance => report.instance = Some(instance::measure(count).await?),
+            Name::Plugins => {
+                let measured = Box::pin(plugins::measure(count, &options.files)).await?;
+                report.plugins = Some(measured);
+            }
+            Name::Isolation => report.isolation = Box::pin(isolation::measure(count)).await?,
         }
         note(&format!(" {} s\n", began.elapsed().as_secs()))?;
     }

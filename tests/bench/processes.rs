@@ -34,12 +34,23 @@ pub(crate) struct Processes {
 impl Processes {
     /// Starts them, the host with these settings beside the defaults.
     pub(crate) async fn start(settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+        Self::start_with(&[], settings).await
+    }
+
+    /// As [`Processes::start`], the host with these arguments of `conclave serve` too.
+    pub(crate) async fn start_with(
+        args: &[&str],
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
         let stub = Stub::start()?;
         let mut setup = Setup::below(&shared_dir(DATA)?)?
             .arg("--endpoint")
             .arg(&stub.url);
         for (key, value) in settings {
             setup = setup.set(key, value);
+        }
+        for arg in args {
+            setup = setup.arg(*arg);
         }
         let host = setup.start().await?;
         Ok(Self {

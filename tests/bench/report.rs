@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use crate::isolation::Beside;
 use crate::memory::Memory;
 use crate::numbers::Latencies;
+use crate::plugins::Plugins;
 use crate::status::{self, Polls};
 use crate::submit::Submits;
 use crate::throughput::{Pair, Throughput};
@@ -19,6 +21,8 @@ pub(crate) struct Report {
     pub(crate) status: Vec<Polls>,
     pub(crate) memory: Option<Memory>,
     pub(crate) instance: Option<Latencies>,
+    pub(crate) plugins: Option<Plugins>,
+    pub(crate) isolation: Vec<Beside>,
 }
 
 /// One line of the summary.
@@ -53,10 +57,16 @@ impl Report {
             };
             writeln!(text, "| {what} | {figure} | {goal} | {met} |")?;
         }
-        match &self.throughput {
-            Some(throughput) => details(text, throughput),
-            None => Ok(()),
+        if let Some(throughput) = &self.throughput {
+            details(text, throughput)?;
         }
+        if let Some(plugins) = &self.plugins {
+            plugins.write(text)?;
+        }
+        if !self.isolation.is_empty() {
+            isolation(text, &self.isolation)?;
+        }
+        Ok(())
     }
 
     fn rows(&self) -> Vec<Row> {
@@ -199,6 +209,28 @@ fn details(text: &mut String, Throughput { pairs, parts }: &Throughput) -> std::
         "\nWritten to disk for each deliberation: {:.1} KiB.",
         parts.written_bytes / 1024.0
     )
+}
+
+fn isolation(text: &mut String, measured: &[Beside]) -> std::fmt::Result {
+    writeln!(
+        text,
+        "\n| beside a plugin, how often | without it, p50 / p95 / p99, ms | beside it | p50, times | p99, times | p99 within 2 times |"
+    )?;
+    writeln!(text, "|---|---|---|---|---|---|")?;
+    for beside in measured {
+        let p99 = beside.ratio(0.99);
+        writeln!(
+            text,
+            "| {}, {} | {} | {} | {:.2} | {p99:.2} | {} |",
+            beside.misbehaviour,
+            beside.begun,
+            percentiles(&beside.without),
+            percentiles(&beside.beside),
+            beside.ratio(0.5),
+            if p99 <= 2.0 { "yes" } else { "no" },
+        )?;
+    }
+    Ok(())
 }
 
 fn shares(latencies: &Latencies) -> [f64; 3] {

@@ -51,6 +51,21 @@ fn failing_modes() -> Vec<(Value, &'static str, &'static str)> {
             "plugins.limits.cpu_slice_ms_max",
         ),
         (
+            json!({"mode": "stutter"}),
+            "PLUGIN_LIMIT_EXCEEDED",
+            "plugins.limits.cpu_ms_max",
+        ),
+        (
+            json!({"mode": "fill", "bytes": 20 << 20}),
+            "PLUGIN_LIMIT_EXCEEDED",
+            "plugins.limits.cpu_slice_ms_max",
+        ),
+        (
+            json!({"mode": "long-strings", "bytes": 8 << 20}),
+            "PLUGIN_LIMIT_EXCEEDED",
+            "plugins.limits.cpu_ms_max",
+        ),
+        (
             json!({"mode": "allocate"}),
             "PLUGIN_LIMIT_EXCEEDED",
             "plugins.limits.memory_bytes_max",
@@ -165,6 +180,32 @@ async fn a_strategy_without_end_is_ended_by_its_deadline_and_its_generation_with
     // Its generation has the same deadline, and may meet it first.
     let ended = usage.generations_cancelled + usage.generations_failed;
     assert_eq!((usage.generations, ended), (1, 1), "{usage:?}");
+    let aborted = stub.until(|requests| {
+        let mut hanging = requests.iter().filter(|request| request.model == "hang");
+        hanging.all(|request| request.state == stub_server::State::Aborted)
+    });
+    within("the model server to be told", aborted)
+        .await
+        .unwrap();
+    beside.ends_unaffected(&stub, &client).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_trap_aborts_the_generations_that_were_submitted_before_it() {
+    let stub = StubServer::start().await.unwrap();
+    let (host, _plugins) = hostile_host(&stub).await;
+    let client = host.client().await.unwrap();
+    let beside = Beside::start(&stub, &client).await.unwrap();
+    let trap = draft(&["hang"]).strategy("hostile", json!({"mode": "trap-after-submit"}));
+    let done = client.run(trap).await.unwrap();
+    assert_eq!(failure(&done).0, "PLUGIN_TRAPPED", "{done:?}");
+    let usage = done.usage.unwrap();
+    assert_eq!(
+        (usage.generations, usage.generations_cancelled),
+        (1, 1),
+        "{usage:?}"
+    );
+    // If it came to the model server at all, it is aborted there.
     let aborted = stub.until(|requests| {
         let mut hanging = requests.iter().filter(|request| request.model == "hang");
         hanging.all(|request| request.state == stub_server::State::Aborted)

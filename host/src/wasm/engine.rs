@@ -164,6 +164,8 @@ fn options() -> Config {
         // Threads, shared memory and component-model async are not even compiled in; this spares
         // each store the state for the latter.
         .concurrency_support(false)
+        // The contract knows 32 bits. What nobody needs is one thing less to go wrong.
+        .wasm_memory64(false)
         .memory_init_cow(true);
     options
 }

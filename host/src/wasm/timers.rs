@@ -67,6 +67,13 @@ impl State {
         })
     }
 
+    /// Waits for what never comes, until the session's deadline drops the instance. Outside a
+    /// deliberation nothing would, and it is an error.
+    async fn wait_for_ever<T>(&mut self) -> wasmtime::Result<T> {
+        self.guest("a wait")?;
+        std::future::pending().await
+    }
+
     async fn sleep_until(&mut self, due_ms: u64) -> wasmtime::Result<()> {
         let guest = self.guest.as_ref().ok_or(OutsideDeliberation("a timer"))?;
         guest
@@ -120,8 +127,7 @@ impl poll::Host for State {
             return Ok(ready);
         }
         let Some(earliest) = timers.iter().map(|(_, due_ms)| *due_ms).min() else {
-            // Until the session's deadline drops the instance.
-            return std::future::pending().await;
+            return self.wait_for_ever().await;
         };
         self.sleep_until(earliest).await?;
         let now = self.elapsed_ms().max(earliest);
@@ -135,7 +141,7 @@ impl HostPollable for State {
         match self.readiness(&pollable).await? {
             Readiness::Now => Ok(()),
             Readiness::At(due_ms) => self.sleep_until(due_ms).await,
-            Readiness::Never => std::future::pending().await,
+            Readiness::Never => self.wait_for_ever().await,
         }
     }
 
@@ -146,5 +152,33 @@ impl HostPollable for State {
     fn drop(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<()> {
         self.timers.due_ms.remove(&pollable.rep());
         HostPollable::drop(&mut self.table, pollable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::Store;
+
+    use super::*;
+    use crate::wasm::limits::PluginLimits;
+
+    /// A store outside any deliberation, and a pollable in it that is never ready.
+    fn never() -> (Store<State>, Resource<DynPollable>) {
+        let engine = wasmtime::Engine::default();
+        let mut store = crate::wasm::instance::store(&engine, &PluginLimits::default(), "", None);
+        let state = store.data_mut();
+        let timer = state.table.push(Timer).unwrap();
+        let pollable = subscribe(&mut state.table, timer).unwrap();
+        (store, pollable)
+    }
+
+    #[tokio::test]
+    async fn outside_a_deliberation_nothing_is_waited_for() {
+        let (mut store, pollable) = never();
+        let ended = HostPollable::block(store.data_mut(), pollable).await;
+        assert!(ended.unwrap_err().is::<OutsideDeliberation>());
+        let (mut store, pollable) = never();
+        let ended = poll::Host::poll(store.data_mut(), vec![pollable]).await;
+        assert!(ended.unwrap_err().is::<OutsideDeliberation>());
     }
 }

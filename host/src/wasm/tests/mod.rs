@@ -18,7 +18,7 @@ use conclave_core::testkit::journal::MemoryJournal;
 use conclave_core::view::State;
 use serde_json::{Value, json};
 
-use super::{Components, Engine, EngineConfig, NoBytes, PluginLimits, WasmRuntime};
+use super::{Components, Engine, EngineConfig, NoBytes, PluginCall, PluginLimits, WasmRuntime};
 
 /// The components in `tests/plugins`, built once.
 fn built(name: &str) -> &'static [u8] {
@@ -99,6 +99,19 @@ impl Bench {
     fn on(journal: &MemoryJournal, limits: PluginLimits, inference: Arc<dyn Inference>) -> Self {
         let host = Host::idle(journal, inference, Arc::new(runtime(limits)), terms());
         Self { host }
+    }
+
+    /// One that tells of every call that ended.
+    fn measured(
+        limits: PluginLimits,
+        on_call: impl Fn(&PluginCall<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        let runtime = runtime(limits).measured(Arc::new(on_call));
+        let inference = Arc::new(ScriptedInference::answering("7"));
+        let journal = MemoryJournal::default();
+        Self {
+            host: Host::idle(&journal, inference, Arc::new(runtime), terms()),
+        }
     }
 
     /// One whose components can be read at the third try.

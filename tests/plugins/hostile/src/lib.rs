@@ -51,8 +51,14 @@ pub enum Mode {
     Overflow,
     /// Computes for ever.
     Spin,
+    /// Computes for ever, and calls the host now and then.
+    Stutter,
     /// Allocates until memory is refused.
     Allocate,
+    /// Writes `bytes` bytes of memory again and again, each time with one instruction.
+    Fill,
+    /// Asks `count` times for a generation with a prompt of `bytes` bytes.
+    LongStrings,
     /// Writes `count` log messages of `bytes` bytes.
     LogFlood,
     /// Writes `count` lines of `bytes` bytes to standard output and standard error.
@@ -82,6 +88,8 @@ pub enum Mode {
     Timer,
     /// Starts a generation and returns without waiting for it.
     Abandon,
+    /// Starts a generation and panics.
+    TrapAfterSubmit,
     /// Starts two generations, cancels the first and waits for the second.
     Cancel,
     /// Waits for what never comes, with no generation open.
@@ -96,6 +104,9 @@ pub enum Mode {
     LongError,
     /// Tells in the metadata what it got of chance and time, from the session and from WASI.
     Random,
+    /// Tells in the metadata how far each clock went while it computed, slept for no time, logged
+    /// and asked for chance: in nanoseconds.
+    Clocks,
     /// Tells in the metadata what it got of arithmetic that machines may differ in.
     Float,
 }
@@ -108,6 +119,7 @@ impl Strategy for Hostile {
     async fn deliberate(ctx: &Context, task: Task, params: Params) -> Result<Outcome, Error> {
         match params.mode {
             Mode::Random => return Ok(tell(&task, observe::chance_and_time(ctx))),
+            Mode::Clocks => return Ok(tell(&task, observe::clocks(ctx))),
             Mode::Float => return Ok(tell(&task, observe::arithmetic())),
             Mode::BadOutcome => return Ok(Outcome::new(Vec::new(), "nothing")),
             Mode::BadScore => {

@@ -23,7 +23,17 @@ pub(crate) async fn run(ctx: &Context, task: &Task, params: &Params) -> Result<F
             black_box(recurse(0));
         }
         Mode::Spin => spin(),
+        Mode::Stutter => loop {
+            count(1_000_000);
+            black_box(ctx.elapsed());
+        },
         Mode::Allocate => allocate(),
+        Mode::Fill => fill(text.into_bytes()),
+        Mode::LongStrings => {
+            for _ in 0..params.count {
+                black_box(ctx.submit(ask(task).user(&text)).err());
+            }
+        }
         Mode::LogFlood => (0..params.count).for_each(|_| ctx.log(Level::Info, &text)),
         Mode::PrintFlood => print(params.count, &text)?,
         Mode::EmitFlood => {
@@ -57,6 +67,10 @@ pub(crate) async fn run(ctx: &Context, task: &Task, params: &Params) -> Result<F
         Mode::Abandon => {
             // A job that is never dropped is open when the call returns.
             std::mem::forget(ctx.submit(ask(task))?);
+        }
+        Mode::TrapAfterSubmit => {
+            let _open = ctx.submit(ask(task))?;
+            trap();
         }
         Mode::Cancel => {
             drop(ctx.submit(ask(task))?);
@@ -97,9 +111,22 @@ fn recurse(depth: u64) -> u64 {
 }
 
 fn spin() {
-    let mut number = 0_u64;
     loop {
-        number = black_box(number.wrapping_add(1));
+        count(u32::MAX);
+    }
+}
+
+/// Computes for a while.
+pub(crate) fn count(to: u32) {
+    for number in 0..to {
+        black_box(number);
+    }
+}
+
+fn fill(mut bytes: Vec<u8>) {
+    loop {
+        let first = bytes[0].wrapping_add(1);
+        black_box(&mut bytes).fill(first);
     }
 }
 

@@ -4,9 +4,11 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::hint::black_box;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use conclave_sdk::Context;
+use conclave_sdk::{Context, Level};
+
+use crate::misbehave::count;
 
 /// Keys `context-random` (three numbers), `hash-seed` (of WASI's randomness), `map-order` (of a
 /// map with such a seed), `elapsed-ms`, `system-time` and `monotonic-step` (in nanoseconds).
@@ -27,6 +29,41 @@ pub(crate) fn chance_and_time(ctx: &Context) -> Vec<(String, String)> {
         ),
         ("monotonic-step", start.elapsed().as_nanos().to_string()),
     ])
+}
+
+/// Keys `elapsed`, `monotonic` and `system`: how far each clock went while the plugin computed for
+/// some hundred milliseconds and called all that is no effect.
+pub(crate) fn clocks(ctx: &Context) -> Vec<(String, String)> {
+    let read = || (ctx.elapsed(), Instant::now(), SystemTime::now());
+    let (elapsed, monotonic, system) = read();
+    for _ in 0..10 {
+        count(20_000_000);
+        // A timer that is due at once is polled, and waits for nothing.
+        sleep(Duration::ZERO);
+        ctx.log(Level::Debug, "what is the time?");
+        black_box(ctx.random());
+        black_box(RandomState::new());
+    }
+    let (elapsed_then, monotonic_then, system_then) = read();
+    let went = |time: Duration| time.as_nanos().to_string();
+    facts([
+        ("elapsed", went(elapsed_then - elapsed)),
+        ("monotonic", went(monotonic_then - monotonic)),
+        (
+            "system",
+            system_then
+                .duration_since(system)
+                .map_or_else(|error| error.to_string(), went),
+        ),
+    ])
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a guest that sleeps by itself is what is tested"
+)]
+fn sleep(duration: Duration) {
+    std::thread::sleep(duration);
 }
 
 /// Keys `nan-<operation>` (the bits of the NaN that it gives) and `relaxed-madd` (the bits of a
