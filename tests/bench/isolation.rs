@@ -42,7 +42,11 @@ fn misbehaviours() -> Vec<(&'static str, usize, Value)> {
             1,
             json!({"mode": "call-flood", "count": 100_000_000}),
         ),
-        ("one that fills its memory", 1, json!({"mode": "fill"})),
+        (
+            "one that fills its memory",
+            1,
+            json!({"mode": "fill", "bytes": 20 << 20}),
+        ),
         (
             "one that allocates without end",
             1,

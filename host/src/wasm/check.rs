@@ -67,7 +67,7 @@ impl Engine {
         let meter = store.data().meter();
         let called = Arc::clone(prepared);
         let call = async move { called.describe(&mut store).await };
-        let described = self.turns.run(meter, call).await;
+        let described = self.background.run(meter, call).await;
         let descriptor = described.map_err(|error| {
             Refusal::because(format!(
                 "`describe` failed: {}",

@@ -11,12 +11,12 @@ use wasmtime::{
     Cache, CacheConfig, Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, Store,
 };
 
+use super::background::Background;
 use super::compiled::Compiled;
 use super::component::Prepared;
 use super::instance::{self, State};
 use super::limits::{PluginLimits, as_usize};
 use super::ticker::Ticker;
-use super::turns::Turns;
 use super::{timers, v0_1};
 
 /// How plugins are run.
@@ -75,7 +75,7 @@ pub struct Engine {
     pub(super) strategies: Arc<Semaphore>,
     /// Apart from strategies, which hold their permit while they wait for a scorer.
     pub(super) scorers: Arc<Semaphore>,
-    pub(super) turns: Turns,
+    pub(super) background: Background,
     strategies_max: usize,
     scorers_max: usize,
     _ticker: Ticker,
@@ -121,7 +121,7 @@ impl Engine {
             compiling: Arc::new(Semaphore::new(1)),
             strategies: Arc::new(Semaphore::new(as_usize(config.instances_max))),
             scorers: Arc::new(Semaphore::new(as_usize(scorers_max))),
-            turns: Turns::start().map_err(EngineError::Thread)?,
+            background: Background::start().map_err(EngineError::Thread)?,
             strategies_max: as_usize(config.instances_max),
             scorers_max: as_usize(scorers_max),
         })

@@ -5,6 +5,7 @@
 //! module of its own (`v0_1`), which converts to and from the core's types; the rest of this module
 //! knows no version.
 
+mod background;
 mod call;
 mod check;
 mod compiled;
@@ -18,7 +19,6 @@ mod outline;
 mod runtime;
 mod ticker;
 mod timers;
-mod turns;
 mod v0_1;
 mod wasi;
 mod world;

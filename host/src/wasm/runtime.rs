@@ -145,7 +145,7 @@ impl Runtime for WasmRuntime {
             linked.deliberate(&mut store, task).await
         };
         let call = call.instrument(open.span());
-        let result = self.engine.turns.run(Arc::clone(&meter), call);
+        let result = self.engine.background.run(Arc::clone(&meter), call);
         open.run(async { self.answered(result.await) }).await
     }
 
@@ -171,7 +171,7 @@ impl Runtime for WasmRuntime {
             linked.evaluate(&mut store, task, candidates).await
         };
         let call = call.instrument(open.span());
-        let result = self.engine.turns.run(Arc::clone(&meter), call);
+        let result = self.engine.background.run(Arc::clone(&meter), call);
         open.run(async { self.answered(result.await) }).await
     }
 }

@@ -25,7 +25,7 @@ static HOST: LazyLock<(Runtime, Engine)> = LazyLock::new(|| {
         },
         instances_max: 1,
         compiled_max: 1,
-        cache_dir: None,
+        ..EngineConfig::default()
     });
     (runtime, engine.expect("an engine starts"))
 });

@@ -48,8 +48,8 @@ fn here() -> ThreadId {
 
 #[tokio::test]
 async fn what_is_quick_stays_on_its_callers_thread() {
-    let turns = Turns::on(1).unwrap();
-    let threads = turns.run(meter(), async {
+    let background = Background::on(1).unwrap();
+    let threads = background.run(meter(), async {
         let mut threads = vec![here()];
         for _ in 0..100 {
             yield_once().await;
@@ -65,8 +65,8 @@ async fn what_is_quick_stays_on_its_callers_thread() {
 
 #[tokio::test]
 async fn what_computes_for_long_goes_on_elsewhere() {
-    let turns = Turns::on(1).unwrap();
-    let call = turns.run(meter(), async {
+    let background = Background::on(1).unwrap();
+    let call = background.run(meter(), async {
         let first = here();
         compute().await;
         (first, here(), thread::current().name().map(str::to_owned))
@@ -74,16 +74,16 @@ async fn what_computes_for_long_goes_on_elsewhere() {
     let (first, then, name) = call.await;
     assert_eq!(first, here());
     assert_ne!(then, here());
-    assert_eq!(name.as_deref(), Some("conclave-turns"));
+    assert_eq!(name.as_deref(), Some("conclave-plugins"));
 }
 
 /// One thread has both the call and the timer: were the call polled on it, this would not end.
 #[tokio::test]
 async fn a_timer_fires_while_a_call_computes_without_end() {
-    let turns = Turns::on(1).unwrap();
+    let background = Background::on(1).unwrap();
     let rung = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&rung);
-    let spin = turns.run(meter(), async move {
+    let spin = background.run(meter(), async move {
         compute().await;
         while !seen.load(Ordering::Relaxed) {
             std::hint::spin_loop();
@@ -98,11 +98,11 @@ async fn a_timer_fires_while_a_call_computes_without_end() {
 
 #[tokio::test]
 async fn calls_that_compute_take_turns() {
-    let turns = Turns::on(1).unwrap();
+    let background = Background::on(1).unwrap();
     let counted = Arc::new(AtomicU64::new(0));
     let count = || {
         let counted = Arc::clone(&counted);
-        turns.run(meter(), async move {
+        background.run(meter(), async move {
             compute().await;
             counted.fetch_add(1, Ordering::Relaxed);
             // Without turns, the first to have the thread would wait for the other for ever.
@@ -143,10 +143,23 @@ fn who_took_least_is_next_and_then_who_came_first() {
     assert!(first < second);
 }
 
+/// Nobody else wakes it: what comes during a poll must not be lost.
+#[tokio::test]
+async fn what_is_woken_during_its_turn_gets_another() {
+    let background = Background::on(1).unwrap();
+    let call = background.run(meter(), async {
+        compute().await;
+        for _ in 0..100 {
+            yield_once().await;
+        }
+    });
+    call.await;
+}
+
 #[tokio::test]
 async fn no_wake_up_is_lost_between_threads() {
-    let turns = Turns::on(2).unwrap();
-    let call = turns.run(meter(), async {
+    let background = Background::on(2).unwrap();
+    let call = background.run(meter(), async {
         compute().await;
         for number in 0..2_000 {
             let (tell, told) = oneshot::channel();
@@ -162,8 +175,8 @@ async fn no_wake_up_is_lost_between_threads() {
 
 #[tokio::test]
 async fn a_panic_comes_to_the_caller() {
-    let turns = Turns::on(1).unwrap();
-    let call = turns.run(meter(), async {
+    let background = Background::on(1).unwrap();
+    let call = background.run(meter(), async {
         compute().await;
         unreachable!("it panics");
     });
@@ -171,7 +184,7 @@ async fn a_panic_comes_to_the_caller() {
     let ended: Result<(), _> = tokio::spawn(call).await;
     assert!(ended.unwrap_err().is_panic());
     // The thread lives on.
-    turns.run(meter(), compute()).await;
+    background.run(meter(), compute()).await;
 }
 
 /// Tells of its drop.
@@ -185,11 +198,11 @@ impl Drop for Tell {
 
 #[tokio::test]
 async fn a_call_that_is_dropped_ends_with_its_turn() {
-    let turns = Turns::on(1).unwrap();
+    let background = Background::on(1).unwrap();
     let (tell, told) = mpsc::channel();
     let (computes, began) = oneshot::channel();
     let owned = Tell(tell);
-    let call = turns.run(meter(), async move {
+    let call = background.run(meter(), async move {
         let _owned = owned;
         compute().await;
         computes.send(()).unwrap();
@@ -206,10 +219,10 @@ async fn a_call_that_is_dropped_ends_with_its_turn() {
 
 #[tokio::test]
 async fn a_call_that_waits_is_dropped_at_once() {
-    let turns = Turns::on(1).unwrap();
+    let background = Background::on(1).unwrap();
     let (tell, told) = mpsc::channel();
     let owned = Tell(tell);
-    let mut call = turns.run(meter(), async move {
+    let mut call = background.run(meter(), async move {
         let _owned = owned;
         std::future::pending::<()>().await;
     });

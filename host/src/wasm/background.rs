@@ -1,4 +1,4 @@
-//! Turns for instances that compute for long.
+//! Background for instances that compute for long.
 //!
 //! An instance runs where it is called, on a worker of the async runtime, for as long as it is quick:
 //! most never take more CPU time than [`QUICK`](super::cpu::QUICK). What takes more goes on here, a
@@ -29,7 +29,7 @@ use super::cpu::Meter;
 const NICER: i32 = 10;
 
 /// The threads; they end when this is dropped.
-pub(super) struct Turns {
+pub(super) struct Background {
     queue: Arc<Queue>,
 }
 
@@ -80,7 +80,7 @@ impl PartialEq for Turn {
 
 impl Eq for Turn {}
 
-impl Turns {
+impl Background {
     /// As many threads as the machine has cores, but for one, and at least one.
     pub(super) fn start() -> io::Result<Self> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -91,7 +91,7 @@ impl Turns {
         let queue = Arc::new(Queue::default());
         for _ in 0..threads {
             let queue = Arc::clone(&queue);
-            let thread = thread::Builder::new().name("conclave-turns".to_owned());
+            let thread = thread::Builder::new().name("conclave-plugins".to_owned());
             thread.spawn(move || {
                 // On Linux this is the priority of the thread.
                 if let Err(error) = rustix::process::setpriority_process(None, NICER) {
@@ -132,7 +132,7 @@ impl Turns {
     }
 }
 
-impl Drop for Turns {
+impl Drop for Background {
     fn drop(&mut self) {
         // The threads are not waited for: a call may own the last handle of what owns this.
         let mut waiting = self.queue.waiting();
