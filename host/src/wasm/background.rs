@@ -1,4 +1,4 @@
-//! Background for instances that compute for long.
+//! Where instances go on that compute for long.
 //!
 //! An instance runs where it is called, on a worker of the async runtime, for as long as it is quick:
 //! most never take more CPU time than [`QUICK`](super::cpu::QUICK). What takes more goes on here, a
