@@ -57,6 +57,8 @@ impl Parts<'_> {
         } = self;
         // Name at 0, version at 12, summary at 17, schema at 22: addresses and lengths.
         let descriptor = r"\00\00\00\00\0c\00\00\00\0c\00\00\00\05\00\00\00\11\00\00\00\05\00\00\00\16\00\00\00\02\00\00\00";
+        // Seven texts and lists: an address and a length of each.
+        let task = "i32 ".repeat(14);
         let error = r"\01\00\00\00\00\00\00\00\0c\00\00\00";
         format!(
             r#"(module
@@ -70,7 +72,7 @@ impl Parts<'_> {
                 {fields}
                 (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) {realloc})
                 (func (export "conclave:deliberation/describe@0.1.0#describe") (result i32) {describe})
-                (func (export "deliberate") (param i32) (result i32) {deliberate}))"#
+                (func (export "deliberate") (param {task}) (result i32) {deliberate}))"#
         )
     }
 
