@@ -21,6 +21,10 @@ use crate::tally::Tally;
 /// Pieces of answers that may wait for the entries before them to be durable; more are dropped.
 const TOKENS_WAITING_MAX: usize = 1024;
 
+/// Entries and tokens that are written, and then published, at once. A plugin can append thousands in
+/// one go: in between, the journal takes what other sessions have, and the thread other tasks.
+const BATCH_MAX: usize = 256;
+
 /// How long an entry may wait for company while nobody waits for it: about one durable write on a
 /// slow disk. Answers of one wave of generations, and what the plugin makes of them, come within it.
 /// A crash costs what was in flight when it comes, this long or that of a durable write.
@@ -112,7 +116,8 @@ impl Inner {
         let now = Instant::now();
         let until = linger_until.unwrap_or(now + LINGER);
         if is_wanted || is_watched || self.sealed || now >= until {
-            return Next::Write(std::mem::take(&mut self.waiting));
+            let later = self.waiting.split_off(self.waiting.len().min(BATCH_MAX));
+            return Next::Write(std::mem::replace(&mut self.waiting, later));
         }
         self.lingering = true;
         Next::Linger(until)
@@ -287,5 +292,38 @@ impl Log {
         journal.append(&self.id, after, &records).await?;
         self.durable.send_replace(Durable::Through(through));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_written_in_batches_that_others_come_between() {
+        let mut inner = Inner {
+            last: Seq::START,
+            last_at_ms: 0,
+            tally: Tally::of([]),
+            waiting: Vec::new(),
+            wanted: Seq::START,
+            lingering: false,
+            sealed: false,
+        };
+        for number in 0..600 {
+            let reason = number.to_string();
+            inner.push(Entry::CancelRequested { reason }, number);
+        }
+        inner.sealed = true;
+        let mut written = Vec::new();
+        while let Next::Write(updates) = inner.next(None, false) {
+            assert!(updates.len() <= BATCH_MAX, "{}", updates.len());
+            for update in updates {
+                if let Update::Record(record) = update {
+                    written.push(record.seq.0);
+                }
+            }
+        }
+        assert_eq!(written, (1..=600).collect::<Vec<_>>());
     }
 }
