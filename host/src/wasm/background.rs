@@ -25,8 +25,9 @@ use tokio::runtime::Handle;
 use super::cpu::Meter;
 
 /// How much nicer the threads are than the rest of the host. Where all want the same core, a turn gets
-/// a tenth of it, and whoever wakes up does not wait for it.
-const NICER: i32 = 10;
+/// a quarter of it, and whoever wakes up does not wait for it. With less than that, others would wait
+/// for what a call locks in its session.
+const NICER: i32 = 5;
 
 /// The threads; they end when this is dropped.
 pub(super) struct Background {

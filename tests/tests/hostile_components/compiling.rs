@@ -9,16 +9,16 @@ use crate::component::Parts;
 /// Functions of a component that is merely large.
 const FUNCTIONS: usize = 10_000;
 
+/// The exit code of `plugin check`, what it says, and the bytes of the component.
 async fn checked(parts: &Parts<'_>, compile_ms_max: &str) -> (Option<i32>, String, usize) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("there is a place for files");
     let file = dir.path().join("large.wasm");
     let component = parts.component();
-    std::fs::write(&file, &component).unwrap();
+    std::fs::write(&file, &component).expect("the directory is writable");
     let limits = [("CONCLAVE_PLUGINS_LIMITS_COMPILE_MS_MAX", compile_ms_max)];
-    let path = file.to_str().unwrap();
-    let checked = conclave_with(&["plugin", "check", path], &limits)
-        .await
-        .unwrap();
+    let path = file.to_str().expect("the path is text");
+    let checked = conclave_with(&["plugin", "check", path], &limits).await;
+    let checked = checked.expect("the check ends");
     (checked.code, checked.out, component.len())
 }
 

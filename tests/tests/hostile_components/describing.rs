@@ -1,6 +1,6 @@
 //! Whatever a component does while it is looked at, it is refused with the limit's name, and soon.
 
-use conclave_tests::command::conclave_with;
+use conclave_tests::command::{Ran, conclave_with};
 
 use crate::component::{Parts, SPIN};
 
@@ -10,15 +10,19 @@ const LIMITS: [(&str, &str); 2] = [
     ("CONCLAVE_PLUGINS_LIMITS_CPU_MS_MAX", "600"),
 ];
 
+/// What `plugin check` says of a component.
+async fn check(parts: &Parts<'_>) -> Ran {
+    let dir = tempfile::tempdir().expect("there is a place for files");
+    let file = dir.path().join("hostile.wasm");
+    std::fs::write(&file, parts.component()).expect("the directory is writable");
+    let path = file.to_str().expect("the path is text");
+    let checked = conclave_with(&["plugin", "check", path], &LIMITS).await;
+    checked.expect("the check ends")
+}
+
 /// Why a component is refused.
 async fn refused(parts: &Parts<'_>) -> String {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("hostile.wasm");
-    std::fs::write(&file, parts.component()).unwrap();
-    let path = file.to_str().unwrap();
-    let checked = conclave_with(&["plugin", "check", path], &LIMITS)
-        .await
-        .unwrap();
+    let checked = check(parts).await;
     assert_eq!(checked.code, Some(1), "{checked:?}");
     checked.out
 }
@@ -30,13 +34,7 @@ async fn assert_refused(parts: &Parts<'_>, words: &str) {
 
 #[tokio::test]
 async fn a_sound_one_is_described() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("sound.wasm");
-    std::fs::write(&file, Parts::default().component()).unwrap();
-    let path = file.to_str().unwrap();
-    let checked = conclave_with(&["plugin", "check", path], &LIMITS)
-        .await
-        .unwrap();
+    let checked = check(&Parts::default()).await;
     assert!(checked.out.contains("hostile-text@1.0.0"), "{checked:?}");
 }
 

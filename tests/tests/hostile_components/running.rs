@@ -1,8 +1,8 @@
 //! What misbehaves in a deliberation, in ways that need a text: it fails alone.
 
 use conclave_tests::beside::Beside;
-use conclave_tests::client::failure;
 use conclave_tests::client::pb::deliberation::State;
+use conclave_tests::client::{failure, pb};
 use conclave_tests::draft::{Change as _, draft};
 use conclave_tests::host::Setup;
 use conclave_tests::stub_server::StubServer;
@@ -10,36 +10,41 @@ use serde_json::json;
 
 use crate::component::{Parts, SPIN};
 
-async fn fails_alone(parts: Parts<'_>, reason: &str, words: &str) {
-    let stub = StubServer::start().await.unwrap();
-    let plugins = tempfile::tempdir().unwrap();
-    std::fs::write(plugins.path().join("hostile.wasm"), parts.component()).unwrap();
-    let host = Setup::asking(&stub)
-        .unwrap()
-        .arg("--plugins")
-        .arg(plugins.path().to_str().unwrap())
-        .set("plugins.limits.cpu_slice_ms_max", "300")
-        .set("plugins.limits.cpu_ms_max", "2000");
-    let host = host.start().await.unwrap();
-    let client = host.client().await.unwrap();
-    let beside = Beside::start(&stub, &client).await.unwrap();
-    let done = client
-        .run(draft(&["answer:yes"]).strategy("hostile-text", json!({})))
-        .await
-        .unwrap();
-    let (has_reason, message) = failure(&done);
+/// A host with the plugin, which fails with this reason and these words in its message; a
+/// deliberation beside it does not.
+async fn fails_alone(parts: &Parts<'_>, reason: &str, words: &str) {
+    let failed = fail_beside(parts).await.expect("the host goes on");
+    let (has_reason, message) = failure(&failed);
     assert_eq!(
-        (done.state(), has_reason),
+        (failed.state(), has_reason),
         (State::Failed, reason),
         "{message}"
     );
     assert!(message.contains(words), "{message}");
-    beside.ends_unaffected(&stub, &client).await.unwrap();
+}
+
+async fn fail_beside(parts: &Parts<'_>) -> anyhow::Result<pb::Deliberation> {
+    let stub = StubServer::start().await?;
+    let plugins = tempfile::tempdir()?;
+    std::fs::write(plugins.path().join("hostile.wasm"), parts.component())?;
+    let host = Setup::asking(&stub)?
+        .arg("--plugins")
+        .arg(plugins.path().to_string_lossy())
+        .set("plugins.limits.cpu_slice_ms_max", "300")
+        .set("plugins.limits.cpu_ms_max", "2000")
+        .start()
+        .await?;
+    let client = host.client().await?;
+    let beside = Beside::start(&stub, &client).await?;
+    let hostile = draft(&["answer:yes"]).strategy("hostile-text", json!({}));
+    let done = client.run(hostile).await?;
+    beside.ends_unaffected(&stub, &client).await?;
+    Ok(done)
 }
 
 #[tokio::test]
 async fn a_sound_one_fails_with_its_own_error() {
-    fails_alone(Parts::default(), "STRATEGY_FAILED", "hostile-text").await;
+    fails_alone(&Parts::default(), "STRATEGY_FAILED", "hostile-text").await;
 }
 
 #[tokio::test]
@@ -53,7 +58,7 @@ async fn tables_that_grow_without_end_exceed_their_elements() {
         ..Parts::default()
     };
     let limit = "`plugins.limits.table_elements_max`";
-    fails_alone(parts, "PLUGIN_LIMIT_EXCEEDED", limit).await;
+    fails_alone(&parts, "PLUGIN_LIMIT_EXCEEDED", limit).await;
 }
 
 #[tokio::test]
@@ -63,7 +68,7 @@ async fn memory_that_grows_without_end_exceeds_its_bytes() {
         ..Parts::default()
     };
     let limit = "`plugins.limits.memory_bytes_max`";
-    fails_alone(parts, "PLUGIN_LIMIT_EXCEEDED", limit).await;
+    fails_alone(&parts, "PLUGIN_LIMIT_EXCEEDED", limit).await;
 }
 
 #[tokio::test]
@@ -74,7 +79,7 @@ async fn handles_that_leak_exceed_their_number() {
         ..Parts::default()
     };
     let limit = "`plugins.limits.handles_max`";
-    fails_alone(parts, "PLUGIN_LIMIT_EXCEEDED", limit).await;
+    fails_alone(&parts, "PLUGIN_LIMIT_EXCEEDED", limit).await;
 }
 
 #[tokio::test]
@@ -84,7 +89,7 @@ async fn a_handle_that_was_never_given_is_a_trap() {
         deliberate: "(call $id (i32.const 7))",
         ..Parts::default()
     };
-    fails_alone(parts, "PLUGIN_TRAPPED", "handle").await;
+    fails_alone(&parts, "PLUGIN_TRAPPED", "handle").await;
 }
 
 /// The host calls the allocator of the plugin to give it its task.
@@ -95,7 +100,7 @@ async fn an_allocator_that_computes_without_end_exceeds_its_cpu_time() {
         ..Parts::default()
     };
     let limit = "`plugins.limits.cpu_slice_ms_max`";
-    fails_alone(parts, "PLUGIN_LIMIT_EXCEEDED", limit).await;
+    fails_alone(&parts, "PLUGIN_LIMIT_EXCEEDED", limit).await;
 }
 
 #[tokio::test]
@@ -104,7 +109,7 @@ async fn an_allocator_that_lies_is_a_trap() {
         realloc: "i32.const -16",
         ..Parts::default()
     };
-    fails_alone(parts, "PLUGIN_TRAPPED", "realloc").await;
+    fails_alone(&parts, "PLUGIN_TRAPPED", "realloc").await;
 }
 
 /// An instruction that writes all of the memory has no end of its own in time; their loop has.
@@ -120,5 +125,5 @@ async fn memory_that_is_filled_and_copied_again_and_again_exceeds_the_cpu_time()
         ..Parts::default()
     };
     let limit = "`plugins.limits.cpu_slice_ms_max`";
-    fails_alone(parts, "PLUGIN_LIMIT_EXCEEDED", limit).await;
+    fails_alone(&parts, "PLUGIN_LIMIT_EXCEEDED", limit).await;
 }

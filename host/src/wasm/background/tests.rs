@@ -5,6 +5,7 @@ use std::sync::mpsc;
 use std::thread::ThreadId;
 use std::time::Duration;
 
+use conclave_core::tasks::Tasks;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::oneshot;
 
@@ -164,8 +165,7 @@ async fn no_wake_up_is_lost_between_threads() {
         for number in 0..2_000 {
             let (tell, told) = oneshot::channel();
             // The task is started in the caller's runtime, and answers while the call goes to wait.
-            #[expect(clippy::disallowed_methods, reason = "the test ends with its task")]
-            tokio::spawn(async move { tell.send(number) });
+            Tasks::default().spawn("answer", async move { tell.send(number) });
             assert_eq!(told.await, Ok(number));
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -180,15 +180,14 @@ async fn a_panic_comes_to_the_caller() {
         compute().await;
         unreachable!("it panics");
     });
-    #[expect(clippy::disallowed_methods, reason = "the test waits for its task")]
-    let ended: Result<(), _> = tokio::spawn(call).await;
+    let ended: Result<(), _> = Tasks::default().spawn("caller", call).await;
     assert!(ended.unwrap_err().is_panic());
     // The thread lives on.
     background.run(meter(), compute()).await;
 }
 
 /// Tells of its drop.
-struct Tell(mpsc::Sender<()>);
+struct Tell(mpsc::SyncSender<()>);
 
 impl Drop for Tell {
     fn drop(&mut self) {
@@ -199,7 +198,7 @@ impl Drop for Tell {
 #[tokio::test]
 async fn a_call_that_is_dropped_ends_with_its_turn() {
     let background = Background::on(1).unwrap();
-    let (tell, told) = mpsc::channel();
+    let (tell, told) = mpsc::sync_channel(1);
     let (computes, began) = oneshot::channel();
     let owned = Tell(tell);
     let call = background.run(meter(), async move {
@@ -220,7 +219,7 @@ async fn a_call_that_is_dropped_ends_with_its_turn() {
 #[tokio::test]
 async fn a_call_that_waits_is_dropped_at_once() {
     let background = Background::on(1).unwrap();
-    let (tell, told) = mpsc::channel();
+    let (tell, told) = mpsc::sync_channel(1);
     let owned = Tell(tell);
     let mut call = background.run(meter(), async move {
         let _owned = owned;
