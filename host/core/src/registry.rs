@@ -280,6 +280,61 @@ pub enum Error {
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// A component that was fetched from elsewhere.
+#[derive(Clone)]
+pub struct Fetched {
+    /// Its bytes.
+    pub bytes: Arc<[u8]>,
+    /// The detached signature that lies beside it, as its file holds it.
+    pub signature: Option<Vec<u8>>,
+    /// Where it was, with the digest that it was found by.
+    pub reference: String,
+}
+
+impl fmt::Debug for Fetched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fetched")
+            .field("bytes", &self.bytes.len())
+            .field("reference", &self.reference)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Fetches components from where they are published.
+///
+/// Implementations bound their own time and the bytes that they take.
+#[async_trait]
+pub trait Fetch: Send + Sync {
+    /// The component that a reference names.
+    ///
+    /// # Errors
+    /// See [`FetchError`].
+    async fn fetch(&self, reference: &str) -> Result<Fetched, FetchError>;
+}
+
+/// Why a component was not fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The reference names no component; what is wrong with it.
+    #[error("the reference {0}")]
+    Reference(String),
+    /// Nothing is there.
+    #[error("no `{0}` is there")]
+    NotFound(String),
+    /// The host may not fetch from there, or not this; why not.
+    #[error("{0}")]
+    NotAllowed(String),
+    /// It is larger than a component may be.
+    #[error("the component is larger than {bytes_max} bytes")]
+    TooLarge {
+        /// Bytes that a component may have.
+        bytes_max: u64,
+    },
+    /// Nobody answers there, or not in time.
+    #[error("the component cannot be fetched now")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
 impl Error {
     /// Whether the same call may succeed later.
     #[must_use]
