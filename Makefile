@@ -9,9 +9,11 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/conclave
 REQUIREMENTS := .ci/requirements.txt tests/python/requirements.txt
 # One virtual environment for each state of the requirements.
 TOOLS := $(CACHE)/tools-$(shell cat $(REQUIREMENTS) | sha256sum | cut -c1-16)
-# The package is unpacked and not installed: no service is started.
+# The packages are unpacked and not installed: no service is started.
 PROMTOOL_VERSION := 2.42.0+ds-5+deb12u1
 PROMTOOL := $(TOOLS)/bin/promtool
+REGISTRY_VERSION := 2.8.2+ds1-1
+REGISTRY := $(TOOLS)/bin/docker-registry
 WEIGHTS := $(CACHE)/models/SmolLM2-135M-Instruct.Q4_1.gguf
 export PATH := $(TOOLS)/bin:$(PATH)
 export CONCLAVE_TEST_PYTHON := $(TOOLS)/bin/python
@@ -31,15 +33,23 @@ $(TOOLS)/installed: $(REQUIREMENTS)
 	@$(TOOLS)/bin/pip install --quiet --disable-pip-version-check $(addprefix -r ,$(REQUIREMENTS))
 	@touch $@
 
-# The archive keeps security updates of the pinned version only for a while: then the newest one of
-# the same distribution does.
+# Unpacks a program of Debian: its package, the version, and the program's name. The archive keeps
+# security updates of the pinned version only for a while: then the newest one of the same distribution
+# does.
+define unpack
+@echo "setup: unpacking $(3) of Debian's package $(1) into $(TOOLS)" >&2
+@unpacked=$$(mktemp -d) && trap 'rm -rf "$$unpacked"' EXIT && cd "$$unpacked" && { \
+	apt-get download --quiet=2 $(1)=$(2) 2>/dev/null \
+	|| apt-get download --quiet=2 $(1) 2>/dev/null \
+	|| { apt-get update --quiet=2 >&2 && apt-get download --quiet=2 $(1); }; } >&2 \
+	&& dpkg -x $(1)_*.deb . && install -m 755 usr/bin/$(3) $@
+endef
+
 $(PROMTOOL): $(TOOLS)/installed
-	@echo "setup: unpacking promtool of Debian's package prometheus into $(TOOLS)" >&2
-	@unpacked=$$(mktemp -d) && trap 'rm -rf "$$unpacked"' EXIT && cd "$$unpacked" && { \
-		apt-get download --quiet=2 prometheus=$(PROMTOOL_VERSION) 2>/dev/null \
-		|| apt-get download --quiet=2 prometheus 2>/dev/null \
-		|| { apt-get update --quiet=2 >&2 && apt-get download --quiet=2 prometheus; }; } >&2 \
-		&& dpkg -x prometheus_*.deb . && install -m 755 usr/bin/promtool $@
+	$(call unpack,prometheus,$(PROMTOOL_VERSION),promtool)
+
+$(REGISTRY): $(TOOLS)/installed
+	$(call unpack,docker-registry,$(REGISTRY_VERSION),docker-registry)
 
 .PHONY: weights
 weights:
@@ -55,7 +65,7 @@ build: target ## Build the release binary.
 	cargo build --release -p conclave
 
 .PHONY: test
-test: target $(TOOLS)/installed $(PROMTOOL) weights ## Run all tests but the long ones.
+test: target $(TOOLS)/installed $(PROMTOOL) $(REGISTRY) weights ## Run all tests but the long ones.
 	cargo build --workspace --all-targets
 	cargo nextest run --workspace
 	cargo test --quiet --workspace --doc
@@ -65,7 +75,7 @@ test-unit: target $(TOOLS)/installed ## Run the tests beside the code.
 	cargo nextest run --workspace --lib --bins
 
 .PHONY: test-integration
-test-integration: target $(TOOLS)/installed $(PROMTOOL) weights ## Run the end-to-end tests on the built binary.
+test-integration: target $(TOOLS)/installed $(PROMTOOL) $(REGISTRY) weights ## Run the end-to-end tests on the built binary.
 	cargo build --workspace --all-targets
 	cargo nextest run --workspace -E 'package(conclave-tests)'
 
@@ -74,7 +84,7 @@ test-full: test ## Run all tests, the long ones too.
 	PROPTEST_CASES=256 cargo nextest run -p conclave-core
 
 .PHONY: coverage
-coverage: target $(TOOLS)/installed $(PROMTOOL) weights ## Run the tests with coverage; the report is in target/llvm-cov/html.
+coverage: target $(TOOLS)/installed $(PROMTOOL) $(REGISTRY) weights ## Run the tests with coverage; the report is in target/llvm-cov/html.
 	@rustup component list --installed | grep -q llvm-tools || rustup component add llvm-tools
 	source <(cargo llvm-cov show-env --sh) && cargo llvm-cov clean --workspace \
 		&& cargo build --workspace --all-targets && cargo nextest run --workspace \

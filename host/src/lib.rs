@@ -2,6 +2,7 @@
 //! `conclave-core`, one module a technology, and what the binary is composed of.
 
 pub mod access;
+pub mod arrivals;
 pub mod cli;
 pub mod config;
 pub mod events_page;

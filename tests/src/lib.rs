@@ -16,6 +16,7 @@ pub mod host;
 mod log;
 pub mod memory;
 pub mod nats;
+pub mod oci_registry;
 pub mod patience;
 pub mod python;
 pub mod stub_server;

@@ -13,10 +13,15 @@ use super::settings::Config;
 use super::{Flag, keys, legacy};
 
 /// The keys whose values may hold a secret by mistake, with what they must be: they are never shown.
-const SECRETS: [(&str, &str); 2] = [
+const SECRETS: [(&str, &str); 3] = [
     (
         "inference.keys",
         "must be a list of tables with `endpoint` and one of `api_key_file`, `api_key_env`",
+    ),
+    (
+        "plugins.oci.credentials",
+        "must be a list of tables with `registry`, `username`, and one of `password_file`, \
+         `password_env`",
     ),
     (
         "access.tokens",
@@ -277,6 +282,8 @@ pub(super) fn unknown_variables(environment: &Environment, config: &Config) -> V
     known.extend(COMMANDS.map(str::to_owned));
     let keys = config.inference.keys.iter();
     known.extend(keys.filter_map(|key| key.api_key_env.clone()));
+    let credentials = config.plugins.oci.credentials.iter();
+    known.extend(credentials.filter_map(|one| one.password_env.clone()));
     let unknown = environment.iter().filter(|(name, value)| {
         name.starts_with(keys::PREFIX)
             && !name.starts_with(TESTS)

@@ -15,6 +15,7 @@ mod keys;
 mod layers;
 mod legacy;
 mod level;
+mod oci;
 mod problem;
 mod reference;
 mod routing;
@@ -38,6 +39,7 @@ pub use access::{Access, AccessCertificate, AccessMode, AccessToken, Jwt, Tls};
 pub use environment::Environment;
 pub use events::{Events, NatsUrl};
 pub use level::{InvalidLevel, Level};
+pub use oci::{Oci, OciCredentials};
 pub use problem::{Error, Origin, Problem};
 pub use reference::reference;
 pub use routing::{NamedPlugin, RoutingRule};
@@ -76,6 +78,8 @@ pub struct Loaded {
     pub api_keys: Vec<(Endpoint, ApiKey)>,
     /// How NATS is used, if it is.
     pub nats: Option<nats::Settings>,
+    /// From which registries components may be fetched.
+    pub oci: crate::arrivals::oci::Settings,
     /// Whom the host lets in.
     pub access: crate::access::Settings,
     /// What the operator should be told at the start, one line each.
@@ -102,6 +106,8 @@ pub fn load(sources: &Sources) -> Result<Loaded, Error> {
     let keys_origin = origins.get("inference.keys").unwrap_or(&Origin::Default);
     let (api_keys, unreadable) =
         secrets::read(&config.inference, &sources.environment, keys_origin);
+    problems.extend(unreadable);
+    let (oci, unreadable) = oci::read(&config, &sources.environment, &origins);
     problems.extend(unreadable);
     let (nats, unusable) = config.events.nats(&origins);
     problems.extend(unusable);
@@ -134,6 +140,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Error> {
         config,
         api_keys,
         nats,
+        oci,
         access: callers.access,
         notices,
         origins,

@@ -8,6 +8,7 @@ use conclave_core::endpoint::AllowedOrigins;
 
 use super::problem::{Origin, Problem};
 use super::settings::Config;
+use crate::arrivals::oci::Repositories;
 
 /// A day: longer waits are mistakes.
 const DAY_SECONDS: u64 = 86_400;
@@ -24,6 +25,7 @@ pub(super) fn broken(config: &Config, origins: &BTreeMap<String, Origin>) -> Vec
     inference(config, &mut rules);
     limits(config, &mut rules);
     plugins(config, &mut rules);
+    oci(config, &mut rules);
     routing(config, &mut rules);
     let events = &config.events;
     for (key, seconds) in [
@@ -216,6 +218,41 @@ fn plugins(config: &Config, rules: &mut Rules<'_>) {
         let least = u64::from(name != "log_bytes_max");
         let value = value.as_u64().unwrap_or_default();
         rules.range(&format!("plugins.limits.{name}"), value, least..=1 << 40);
+    }
+}
+
+fn oci(config: &Config, rules: &mut Rules<'_>) {
+    let oci = &config.plugins.oci;
+    rules.range(
+        "plugins.oci.connect_timeout_seconds",
+        oci.connect_timeout_seconds,
+        1..=600,
+    );
+    rules.range(
+        "plugins.oci.timeout_seconds",
+        oci.timeout_seconds,
+        1..=3_600,
+    );
+    for host in &oci.insecure {
+        rules.check("plugins.oci.insecure", host, host.is_loopback(), || {
+            "must be a loopback address: whoever is on the way could read and change what is fetched"
+                .to_owned()
+        });
+    }
+    for (at, credentials) in oci.credentials.iter().enumerate() {
+        let path = format!("plugins.oci.credentials[{at}]");
+        rules.not_blank(&format!("{path}.username"), &credentials.username);
+        let registry = &credentials.registry;
+        let mut allowed = oci.allowed.iter().map(Repositories::registry);
+        let is_used = allowed.any(|one| one == registry);
+        rules.check(&format!("{path}.registry"), registry, is_used, || {
+            "must be a registry of `plugins.oci.allowed`".to_owned()
+        });
+        let mut others = oci.credentials[..at].iter();
+        let repeated = others.any(|other| other.registry == *registry);
+        rules.check(&format!("{path}.registry"), registry, !repeated, || {
+            "has credentials already".to_owned()
+        });
     }
 }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::access::{Access, Tls};
 use super::events::Events;
 use super::level::Level;
+use super::oci::Oci;
 use super::routing::{self, RoutingRule};
 use crate::grpc::{self, ResponseShape};
 use crate::openai;
@@ -244,7 +245,8 @@ impl Default for Limits {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Plugins {
-    /// A directory whose `.wasm` files are loaded beside the built-in plugins.
+    /// A directory whose `.wasm` files are loaded beside the built-in plugins. It is watched: a file
+    /// that is renamed into it while the host runs is a plugin a moment later.
     pub dir: Option<PathBuf>,
     /// The strategy of requests that name none; `NAME`, `NAME@VERSION` or `NAME@sha256:DIGEST`.
     pub strategy_default: String,
@@ -259,6 +261,8 @@ pub struct Plugins {
     /// it: 0.000001 to 0.5. A smaller one needs more evidence.
     #[schemars(with = "f64")]
     pub canary_error_rate: ErrorRate,
+    /// From where components may be imported.
+    pub oci: Oci,
     /// What one instance may use.
     pub limits: PluginLimits,
 }
@@ -268,6 +272,7 @@ impl Default for Plugins {
         let engine = EngineConfig::default();
         Self {
             dir: None,
+            oci: Oci::default(),
             strategy_default: "sample-vote".to_owned(),
             scorer_default: "agreement".to_owned(),
             instances_max: engine.instances_max,

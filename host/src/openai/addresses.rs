@@ -84,7 +84,7 @@ pub(super) struct Refused {
 /// Resolves names as the system does and leaves out what [`forbidden`] names. It works at the moment
 /// of connecting: what a name led to a moment ago does not matter.
 #[derive(Debug)]
-pub(super) struct FilteringResolver;
+pub(crate) struct FilteringResolver;
 
 impl Resolve for FilteringResolver {
     fn resolve(&self, name: Name) -> Resolving {

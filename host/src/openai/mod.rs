@@ -27,7 +27,7 @@ use reqwest::dns::Resolve;
 use reqwest::{Client, redirect, retry};
 use tracing::Instrument as _;
 
-use addresses::FilteringResolver;
+pub(crate) use addresses::FilteringResolver;
 use call::Call;
 pub use models::ModelsError;
 use server::Servers;

@@ -1,0 +1,3 @@
+//! How plugins arrive that nobody uploads: as files of a folder, and from OCI registries.
+
+pub mod oci;
