@@ -1,5 +1,6 @@
 //! The composition root: what a host is made of, and how its parts start and stop.
 
+mod arrivals;
 mod canaries;
 mod error;
 mod events;
@@ -33,6 +34,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
+use crate::arrivals::folder::Folder;
 use crate::config::{Config, Loaded, Server};
 use crate::grpc::Health;
 use crate::http::{Phase, Readiness};
@@ -283,7 +285,7 @@ impl Host {
                 );
             }
         });
-        self.load_plugins().await?;
+        let folder = self.load_plugins().await?;
         self.events.start(&self.tasks, &stop);
         canaries::start(&self.plugins, &self.access, &self.tasks, &stop);
         self.recover(&stop).await?;
@@ -301,6 +303,7 @@ impl Host {
         });
         accepting.set(true).await;
         self.readiness.enter(Phase::Serving);
+        arrivals::watch(folder, &self.tasks, &stop);
         tracing::info!(
             target: telemetry::READY,
             %grpc_addr, %http_addr,
@@ -317,13 +320,11 @@ impl Host {
     }
 
     /// Loads the built-in plugins and those of the operator's directory.
-    async fn load_plugins(&self) -> Result<(), Error> {
+    async fn load_plugins(&self) -> Result<Option<Folder>, Error> {
         tracing::info!("loading plugins; those that this host has not seen are compiled first");
         self.plugins.load_built_in().await?;
-        if let Some(dir) = &self.config.plugins.dir {
-            let loaded = self.plugins.load_dir(dir).await?;
-            tracing::info!(dir = %dir.display(), count = loaded.len(), "plugins loaded");
-        }
+        let plugins = &self.plugins;
+        let folder = arrivals::take_in(&self.config, plugins.clone(), plugins.clone()).await?;
         self.plugins.warm().await;
         for named in self.config.named_plugins() {
             let found = self.plugins.resolve(named.kind, &named.choice).await;
@@ -334,7 +335,7 @@ impl Host {
                 return Err(Error::NamedParams(violations));
             }
         }
-        Ok(())
+        Ok(folder)
     }
 
     /// Goes on with what the last run did not finish, and removes plugins that nothing needs.

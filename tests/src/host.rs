@@ -270,6 +270,17 @@ impl Host {
         self.log.text()
     }
 
+    /// Waits until it logs a line that contains all of these, and gives the line.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn logged(&self, parts: &[&str]) -> anyhow::Result<String> {
+        let is_it = |line: &&String| parts.iter().all(|part| line.contains(part));
+        let what = format!("a line of the log with {parts:?}");
+        let find = |log: &Lines| log.lines.iter().find(is_it).cloned();
+        self.log.find(&what, find).await
+    }
+
     /// Kills it as a power cut would, and gives what it can be started again with.
     ///
     /// # Errors

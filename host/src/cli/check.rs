@@ -13,6 +13,7 @@ use super::args::ServeArgs;
 use super::scratch::Scratch;
 use super::terminal::Terminal;
 use crate::access::Access;
+use crate::arrivals::folder::Folder;
 use crate::config::{self, Config, Environment, Loaded};
 use crate::plugin_store::PluginStore;
 use crate::tls::Tls;
@@ -175,12 +176,15 @@ async fn plugins(config: &Config, findings: &mut Findings) -> anyhow::Result<()>
         .load_built_in()
         .await
         .context("cannot load the built-in plugins")?;
-    if let Some(dir) = &config.plugins.dir
-        && let Err(error) = store.load_dir(dir).await
-    {
-        let error = anyhow::Error::new(error);
-        let mend = "mend or remove the file, or set `plugins.dir` to another directory";
-        findings.problems.push(format!("{error:#}; {mend}"));
+    let store = Arc::new(store);
+    if let Some(dir) = &config.plugins.dir {
+        let bytes_max = config.plugins.limits.component_bytes_max;
+        let mut folder = Folder::new(dir, bytes_max, store.clone(), store.clone());
+        if let Err(error) = folder.take_in().await {
+            let error = anyhow::Error::new(error);
+            let mend = "mend or remove the file, or set `plugins.dir` to another directory";
+            findings.problems.push(format!("{error:#}; {mend}"));
+        }
     }
     for named in config.named_plugins() {
         match store.resolve(named.kind, &named.choice).await {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use conclave_core::journal;
 
 use crate::wasm::EngineError;
-use crate::{access, nats, openai, plugin_store, sqlite, tls};
+use crate::{access, arrivals, nats, openai, plugin_store, sqlite, tls};
 
 /// Why a host does not start.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,9 @@ pub enum Error {
     /// Plugins cannot be loaded.
     #[error("cannot load the plugins")]
     Plugins(#[from] plugin_store::Error),
+    /// The plugins of the operator's folder cannot be loaded.
+    #[error("cannot load the plugins of `plugins.dir`")]
+    Folder(#[from] arrivals::folder::Error),
     /// A plugin that the settings name is not there.
     #[error("`{key}` names a plugin that is not loaded")]
     NamedPlugin {
