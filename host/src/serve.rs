@@ -374,6 +374,11 @@ impl Host {
                 policy.strategy_default,
                 policy.scorer_default,
             ),
+            registry: self.plugins.clone(),
+            import: None,
+            live: self.run.live().clone(),
+            tasks: self.tasks.clone(),
+            component_bytes_max: self.config.plugins.limits.component_bytes_max,
             clock: self.clock,
             health: Arc::new(move || {
                 let journal = Arc::clone(&journal);

@@ -215,6 +215,12 @@ pub trait Registry: Send + Sync {
     /// [`Error::Refused`] with every reason, [`Error::VersionTaken`], [`Error::Busy`].
     async fn publish(&self, arrival: Arrival) -> Result<Published, Error>;
 
+    /// What [`Registry::publish`] would answer, as things are now. It changes nothing.
+    ///
+    /// # Errors
+    /// Those of [`Registry::publish`].
+    async fn check(&self, arrival: Arrival) -> Result<Published, Error>;
+
     /// Does what an operator wants of a name. Deliberations that run are not touched; those that
     /// are accepted from now on follow it.
     ///

@@ -53,6 +53,7 @@ impl Rule {
 
 const VIEWS: Rule = Rule::reads(Role::Viewer);
 const WORKS: Rule = Rule::changes(Role::Client);
+const STEERS: Rule = Rule::changes(Role::Operator);
 
 /// Every method by its service; `*` stands for all methods of one.
 const METHODS: &[(&str, &str, Rule)] = &[
@@ -68,6 +69,15 @@ const METHODS: &[(&str, &str, Rule)] = &[
     ("conclave.v1.Records", "GetUsage", VIEWS),
     ("conclave.v1.Plugins", "ListPlugins", VIEWS),
     ("conclave.v1.Plugins", "GetPlugin", VIEWS),
+    ("conclave.v1.Plugins", "UploadPlugin", STEERS),
+    ("conclave.v1.Plugins", "ImportPlugin", STEERS),
+    ("conclave.v1.Plugins", "DeletePlugin", STEERS),
+    ("conclave.v1.Plugins", "ListChannels", VIEWS),
+    ("conclave.v1.Plugins", "StartCanary", STEERS),
+    ("conclave.v1.Plugins", "PromotePlugin", STEERS),
+    ("conclave.v1.Plugins", "RollbackPlugin", STEERS),
+    ("conclave.v1.Plugins", "ListPluginChanges", VIEWS),
+    ("conclave.v1.Plugins", "ListPluginUse", VIEWS),
     (DOCUMENTED, "ExecuteDeliberation", WORKS.legacy()),
     (DOCUMENTED, "GetDeliberationStatus", VIEWS.legacy()),
     (DOCUMENTED, "GetStatus", VIEWS.legacy()),

@@ -24,7 +24,10 @@ use conclave_core::clock::Clock;
 use conclave_core::follow::FollowDeliberation;
 use conclave_core::inspect::InspectPlugins;
 use conclave_core::listing::ListDeliberations;
+use conclave_core::live::Live;
+use conclave_core::registry::{Fetch, Registry};
 use conclave_core::submit::SubmitDeliberation;
+use conclave_core::tasks::Tasks;
 use futures::future::BoxFuture;
 use prost::Message as _;
 
@@ -91,6 +94,16 @@ pub struct Host {
     pub accounts: ReadAccount,
     /// Shows the plugins.
     pub plugins: InspectPlugins,
+    /// Takes plugins, and points names at them.
+    pub registry: Arc<dyn Registry>,
+    /// Fetches plugins from elsewhere, if the host may.
+    pub import: Option<Arc<dyn Fetch>>,
+    /// The deliberations that run.
+    pub live: Live,
+    /// Starts what must not end with the call that began it.
+    pub tasks: Tasks,
+    /// Bytes that a component may have.
+    pub component_bytes_max: u64,
     /// The time.
     pub clock: Clock,
     /// How the host stands now, for `GetStatus`; it is asked at each call.

@@ -101,10 +101,7 @@ pub async fn server(host: Host, access: Arc<Access>, settings: Settings) -> (Ser
         common: ray_executor.clone(),
         shape: settings.fleet_response_shape,
     };
-    let conclave_v1 = ConclaveV1 {
-        host,
-        readiness: readiness.clone(),
-    };
+    let conclave_v1 = ConclaveV1::new(host, readiness.clone());
     let reflected = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)

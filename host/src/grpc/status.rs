@@ -1,11 +1,14 @@
 //! Errors as gRPC statuses with details, after AIP-193: the one place that maps them.
 
+mod registry;
+
 use conclave_core::chain::Chain;
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::time::Duration;
 
 use conclave_core::plugin::Kind;
+use conclave_core::registry::FetchError;
 use conclave_core::{follow, journal, plugin, request, submit};
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
@@ -47,6 +50,27 @@ pub(super) enum Refusal {
     },
     /// The host has no plugin of these bytes, or none that has a name.
     NoSuchPlugin(String),
+    /// No plugin has this name.
+    NoSuchName {
+        /// What was looked for.
+        name: String,
+        /// Names that come close.
+        near: Vec<String>,
+    },
+    /// The registry of plugins did not do it.
+    Registry(conclave_core::registry::Error),
+    /// A component was not fetched.
+    Fetch(FetchError),
+    /// The host may fetch components from nowhere.
+    ImportOff,
+    /// So many components are received already.
+    TooManyUploads(usize),
+    /// A component has more bytes than this.
+    ComponentTooLarge(u64),
+    /// An upload brought nothing, or not all, for so long.
+    Stalled(Duration),
+    /// What the client streams ended with this.
+    Broken(Status),
     /// The plugins are others than they were when a list was begun.
     PluginsChanged,
     /// The host starts or stops.
@@ -68,6 +92,28 @@ impl Refusal {
             field: field.to_owned(),
             message: message.into(),
         }
+    }
+}
+
+impl Refusal {
+    /// A token that is bound to what was listed then is wrong when something else is.
+    pub(super) fn of_changed_list(self) -> Self {
+        match self {
+            Self::Field { field, .. } if field == "page_token" => Self::PluginsChanged,
+            other => other,
+        }
+    }
+}
+
+impl From<conclave_core::registry::Error> for Refusal {
+    fn from(error: conclave_core::registry::Error) -> Self {
+        Self::Registry(error)
+    }
+}
+
+impl From<FetchError> for Refusal {
+    fn from(error: FetchError) -> Self {
+        Self::Fetch(error)
     }
 }
 
@@ -115,6 +161,24 @@ pub(super) fn status(refusal: &Refusal, api: Api) -> Status {
             let message = format!("no `{name}` has a name on this host now");
             Fault::new(Code::NotFound, "PLUGIN_NOT_FOUND", &message)
         }
+        Refusal::NoSuchName { name, near } => registry::of_unknown(name, near),
+        Refusal::Registry(error) => registry::of_registry(error),
+        Refusal::Fetch(error) => registry::of_fetch(error),
+        Refusal::ImportOff => {
+            let message = "this host may fetch plugins from nowhere; its operator lists registries";
+            Fault::new(Code::FailedPrecondition, "IMPORT_OFF", &message)
+        }
+        Refusal::TooManyUploads(max) => {
+            let message = format!("the host takes {max} components already, and no more at once");
+            Fault::new(Code::ResourceExhausted, "TOO_MANY_UPLOADS", &message)
+                .retried_after(RETRY_SOON)
+        }
+        Refusal::ComponentTooLarge(bytes_max) => registry::of_too_large(*bytes_max),
+        Refusal::Stalled(waited) => {
+            let message = format!("the upload was not complete after {} s", waited.as_secs());
+            Fault::new(Code::Aborted, "UPLOAD_STALLED", &message)
+        }
+        Refusal::Broken(status) => return status.clone(),
         Refusal::PluginsChanged => {
             let message =
                 "the plugins have changed since the first page; begin again without a token";
@@ -307,6 +371,7 @@ const MESSAGE_BYTES: usize = 1000;
 const FIELD_BYTES: usize = 100;
 const RULE_BYTES: usize = 200;
 const VIOLATIONS: usize = 8;
+const REASON_BYTES: usize = 500;
 
 impl Fault {
     fn new(code: Code, reason: &'static str, message: &dyn Display) -> Self {
@@ -331,6 +396,23 @@ impl Fault {
         if self.violations.len() < VIOLATIONS {
             let (field, rule) = (clipped(field, FIELD_BYTES), clipped(rule, RULE_BYTES));
             self.violations.push(FieldViolation::new(field, rule));
+        }
+        self
+    }
+
+    /// Violates a rule for each reason, as many as fit; the last tells how many more there are.
+    fn listing(mut self, field: &str, reasons: &[String], bytes_max: usize) -> Self {
+        let mut bytes = 0;
+        for (at, reason) in reasons.iter().enumerate() {
+            let reason = clipped(reason, REASON_BYTES);
+            bytes += field.len() + reason.len();
+            let more = reasons.len() - at;
+            if bytes > bytes_max && more > 1 {
+                let more = format!("and {more} more");
+                self.violations.push(FieldViolation::new(field, more));
+                return self;
+            }
+            self.violations.push(FieldViolation::new(field, reason));
         }
         self
     }

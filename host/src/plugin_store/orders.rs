@@ -20,6 +20,10 @@ impl Registry for PluginStore {
         self.take(arrival).await
     }
 
+    async fn check(&self, arrival: Arrival) -> Result<Published, Error> {
+        self.examine(arrival).await
+    }
+
     async fn order(&self, kind: Kind, wish: Wish, by: By) -> Result<Named, Error> {
         let _changing = self.changing.lock().await;
         let name = PluginName::new(kind, wish.name());

@@ -19,6 +19,41 @@ impl PluginStore {
         if let Some(published) = self.known(digest, &arrival).await? {
             return Ok(published);
         }
+        let (name, listed) = self.checked(&arrival).await?;
+        let _changing = self.changing.lock().await;
+        // The same bytes may have arrived twice at once.
+        if let Some(published) = self.known(digest, &arrival).await? {
+            return Ok(published);
+        }
+        let listing = self.list_it(name, listed, &arrival).await;
+        if listing.is_err() {
+            self.engine.forget(&digest);
+        }
+        listing
+    }
+
+    /// What [`PluginStore::take`] would answer now.
+    pub(super) async fn examine(&self, arrival: Arrival) -> Result<Published, Error> {
+        let place = self.arriving.try_acquire();
+        let _place = place.map_err(|_| Error::Busy(ARRIVING_MAX))?;
+        let digest = Digest::of(&arrival.bytes);
+        if let Some(published) = self.known(digest, &arrival).await? {
+            return Ok(published);
+        }
+        let (name, listed) = self.checked(&arrival).await?;
+        self.engine.forget(&digest);
+        let entry = self.table.load().get(&name).cloned().unwrap_or_default();
+        check_version(&name, &listed, &entry)?;
+        Ok(Published {
+            serves: entry.channels.stable.is_none(),
+            listed,
+            known: false,
+            warnings: Vec::new(),
+        })
+    }
+
+    /// What a component is, if it may be a plugin.
+    async fn checked(&self, arrival: &Arrival) -> Result<(PluginName, Listed), Error> {
         let checked = self.engine.check(Arc::clone(&arrival.bytes)).await;
         let checked = checked.map_err(|refusal| Error::Refused(refusal.reasons))?;
         let name = PluginName::new(checked.plugin.kind, checked.plugin.reference.name.as_str());
@@ -31,16 +66,7 @@ impl PluginStore {
             added_by: arrival.by.clone(),
             signed_by: None,
         };
-        let _changing = self.changing.lock().await;
-        // The same bytes may have arrived twice at once.
-        if let Some(published) = self.known(digest, &arrival).await? {
-            return Ok(published);
-        }
-        let listing = self.list_it(name, listed, &arrival).await;
-        if listing.is_err() {
-            self.engine.forget(&digest);
-        }
-        listing
+        Ok((name, listed))
     }
 
     /// What is to be said when the bytes are there already; their file is mended if it has to be.
@@ -65,18 +91,9 @@ impl PluginStore {
         listed: Listed,
         arrival: &Arrival,
     ) -> Result<Published, Error> {
-        let reference = &listed.plugin.reference;
-        let digest = reference.digest;
+        let digest = listed.plugin.reference.digest;
         let mut entry = self.table.load().get(&name).cloned().unwrap_or_default();
-        if listed.source != Source::BuiltIn
-            && let Some(taken) = entry.taken(&reference.version, &digest)
-        {
-            return Err(Error::VersionTaken {
-                name,
-                version: reference.version.clone(),
-                taken,
-            });
-        }
+        check_version(&name, &listed, &entry)?;
         self.keep_bytes(&arrival.bytes).await?;
         entry.components.push(listed.clone());
         let mut changes = vec![self.change(&name, &listed, Action::Added, &entry, arrival)];
@@ -139,5 +156,19 @@ impl PluginStore {
         let kept = kept.expect("writing a file does not panic");
         kept.map(drop)
             .map_err(|error| Error::Unavailable(error.into()))
+    }
+}
+
+/// A version that an operator brought stands for the same bytes for ever.
+fn check_version(name: &PluginName, listed: &Listed, entry: &Entry) -> Result<(), Error> {
+    let reference = &listed.plugin.reference;
+    let taken = entry.taken(&reference.version, &reference.digest);
+    match taken.filter(|_| listed.source != Source::BuiltIn) {
+        None => Ok(()),
+        Some(taken) => Err(Error::VersionTaken {
+            name: name.clone(),
+            version: reference.version.clone(),
+            taken,
+        }),
     }
 }

@@ -3,4 +3,5 @@
 pub mod host;
 pub mod inference;
 pub mod journal;
+pub mod registry;
 pub mod runtime;

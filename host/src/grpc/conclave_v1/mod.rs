@@ -1,17 +1,24 @@
 //! The service of the package `conclave.v1`.
 
+mod channels;
 mod deliberation;
 mod event;
 mod list;
 mod pages;
+mod plugin_history;
 mod plugins;
 mod records;
 mod request;
+mod uploads;
 mod watch;
+
+use std::sync::Arc;
 
 use conclave_core::follow::FollowDeliberation;
 use conclave_core::ids::{DeliberationId, Seq};
+use conclave_core::registry;
 use conclave_core::submit::Submission;
+use tokio::sync::Semaphore;
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status};
 
@@ -36,6 +43,29 @@ pub(super) struct ConclaveV1 {
     pub(super) host: Host,
     /// Whether the host takes new work.
     pub(super) readiness: Readiness,
+    /// Places for components that arrive.
+    uploads: Arc<Semaphore>,
+}
+
+impl ConclaveV1 {
+    /// Serves it for this host.
+    pub(super) fn new(host: Host, readiness: Readiness) -> Self {
+        let uploads = Arc::new(Semaphore::new(uploads::UPLOADS_MAX));
+        Self {
+            host,
+            readiness,
+            uploads,
+        }
+    }
+
+    /// Does what must not be left half done, to its end, even when the client goes away meanwhile.
+    async fn whole<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let changed = self.host.tasks.spawn("steer", change).await;
+        changed.map_err(|error| registry::Error::Unavailable(error.into()))?
+    }
 }
 
 #[tonic::async_trait]
@@ -186,7 +216,7 @@ impl ConclaveV1 {
         let request = request.into_inner();
         let id = request::id(&request.name)?;
         call.concerns(&id);
-        let reason = request::cancel_reason(request.reason)?;
+        let reason = request::reason(request.reason)?;
         let follow = self.follow(&call);
         Ok(deliberation(&follow.cancel(&id, reason).await?))
     }

@@ -65,8 +65,8 @@ fn wrong_name(field: &str, name: &str, rest: &str) -> Refusal {
     Refusal::field(field, message)
 }
 
-/// Takes the reason of a cancel.
-pub(super) fn cancel_reason(reason: String) -> Result<String, Refusal> {
+/// Takes the reason that somebody gives.
+pub(super) fn reason(reason: String) -> Result<String, Refusal> {
     let count = reason.chars().count();
     if count > REASON_CHARS_MAX {
         let message =
@@ -210,12 +210,9 @@ mod tests {
 
     #[test]
     fn a_reason_is_bounded() {
+        assert_eq!(reason("é".repeat(1024)).unwrap().chars().count(), 1024);
         assert_eq!(
-            cancel_reason("é".repeat(1024)).unwrap().chars().count(),
-            1024
-        );
-        assert_eq!(
-            message(cancel_reason("é".repeat(1025))),
+            message(reason("é".repeat(1025))),
             "reason | reason has 1025 characters, at most 1024 are allowed"
         );
     }

@@ -8,6 +8,7 @@ use super::*;
 use crate::access::{Access, Caller, Mode, Role, Settings as AccessSettings, Token};
 use crate::grpc::pb::conclave::v1 as pb;
 use crate::grpc::pb::conclave::v1::deliberations_client::DeliberationsClient;
+use crate::grpc::pb::conclave::v1::plugins_client::PluginsClient;
 use crate::grpc::pb::ray_executor::v1::ray_executor_service_client::RayExecutorServiceClient;
 use crate::grpc::pb::ray_executor::v1::{
     GetActiveJobsRequest, GetDeliberationStatusRequest, GetStatusRequest,
@@ -244,5 +245,39 @@ async fn reflection_needs_a_token_and_health_needs_none() {
         let asked = by(bearer, futures::stream::empty());
         let answered = reflection.server_reflection_info(asked).await;
         assert_eq!(answered.is_ok(), allowed, "{bearer}");
+    }
+}
+
+#[tokio::test]
+async fn who_runs_on_a_plugin_is_named_to_its_own_tenant_alone() {
+    let served = served(Mode::Required).await;
+    let mut native = DeliberationsClient::new(served.channel.clone());
+    let own = native
+        .create_deliberation(by("ann", create()))
+        .await
+        .unwrap();
+    let name = own.into_inner().name;
+    let mut client = PluginsClient::new(served.channel.clone());
+    for (bearer, count, named) in [("amy", 1, true), ("bob", 0, false), ("ops", 1, false)] {
+        let asked = by(bearer, pb::ListPluginUseRequest::default());
+        let uses = client
+            .list_plugin_use(asked)
+            .await
+            .unwrap()
+            .into_inner()
+            .uses;
+        let strategies: Vec<_> = uses
+            .iter()
+            .filter(|one| one.kind() == pb::plugin::Kind::Strategy)
+            .map(|one| (one.deliberation_count, one.deliberations.clone()))
+            .collect();
+        let names = named.then(|| name.clone()).into_iter().collect();
+        let expected = (count > 0).then_some((count, names));
+        assert_eq!(strategies, Vec::from_iter(expected), "{bearer}");
+    }
+    for bearer in ["amy", "ann"] {
+        let asked = by(bearer, pb::RollbackPluginRequest::default());
+        let refused = client.rollback_plugin(asked).await.unwrap_err();
+        assert_eq!(told(&refused).1, "ROLE_INSUFFICIENT", "{bearer}");
     }
 }

@@ -4,6 +4,7 @@ mod access;
 mod calls;
 mod contract;
 mod native;
+mod plugins;
 mod ray_executor;
 mod watch;
 
@@ -12,12 +13,14 @@ use std::time::Duration;
 
 use conclave_core::clock::Clock;
 use conclave_core::generation::Failure;
+use conclave_core::inspect::InspectPlugins;
 use conclave_core::outcome::Candidate;
 use conclave_core::run::RunDeliberation;
 use conclave_core::runtime;
-use conclave_core::testkit::host::{Host as Fakes, prompt, terms};
+use conclave_core::testkit::host::{FixedPlugins, Host as Fakes, prompt, terms};
 use conclave_core::testkit::inference::{Script, ScriptedInference};
 use conclave_core::testkit::journal::MemoryJournal;
+use conclave_core::testkit::registry::MemoryRegistry;
 use conclave_core::testkit::runtime::{ScriptedRuntime, proposal};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -72,12 +75,24 @@ impl Served {
             terms(),
         );
         let run = Arc::clone(&fakes.run);
+        let registry = MemoryRegistry::default();
+        let policy = terms().policy;
         let host = Host {
             submit: Arc::new(fakes.submit),
             follow: fakes.follow,
             list: fakes.list,
             accounts: fakes.accounts,
-            plugins: fakes.plugins,
+            plugins: InspectPlugins::new(
+                Arc::new(registry.clone()),
+                Arc::new(FixedPlugins::default()),
+                policy.strategy_default,
+                policy.scorer_default,
+            ),
+            registry: Arc::new(registry),
+            import: Some(Arc::new(plugins::Elsewhere)),
+            live: run.live().clone(),
+            tasks: fakes.tasks.clone(),
+            component_bytes_max: 64,
             clock: Clock::system(),
             health: Arc::new(|| Box::pin(async { Health::Healthy })),
             calls: crate::metrics::Metrics::new().calls.clone(),
