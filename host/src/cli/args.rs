@@ -7,6 +7,7 @@ use clap_complete::Shell;
 use conclave_core::plugin::PluginChoice;
 
 use super::help;
+use super::steer::args::SteerCommand;
 use crate::access::{Bearer, Role};
 use crate::config::{Environment, Flag, Sources};
 
@@ -372,12 +373,17 @@ pub enum PluginCommand {
     Check(PluginCheckArgs),
     /// List the plugins that a host has.
     ///
-    /// A star marks the plugins of requests that name none. With --json it prints a JSON object a line.
+    /// A star marks the plugins of requests that name none; held is how many unfinished deliberations run
+    /// on it. With --json it prints a JSON object a line.
     List(PluginListArgs),
     /// Print all that a host knows of a plugin.
     ///
-    /// Digest, origin, size, contract, and the JSON Schema of its params.
+    /// Digest, origin, size, contract, what its name stands for, what was seen of the canary, the last
+    /// changes, and the JSON Schema of its params.
     Inspect(PluginInspectArgs),
+    /// What steers the plugins of a host.
+    #[command(flatten)]
+    Steer(SteerCommand),
 }
 
 /// `conclave plugin list`
@@ -393,7 +399,7 @@ pub struct PluginListArgs {
 #[derive(Debug, Args)]
 #[command(after_help = help::PLUGIN_INSPECT)]
 pub struct PluginInspectArgs {
-    /// NAME, NAME@VERSION or NAME@sha256:DIGEST; a name stands for its highest version.
+    /// NAME, NAME@VERSION, NAME@CHANNEL or NAME@sha256:DIGEST; a name stands for its stable version.
     pub plugin: PluginChoice,
     /// Where the host is.
     #[command(flatten)]

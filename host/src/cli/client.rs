@@ -1,5 +1,7 @@
 //! The gRPC client of the commands.
 
+mod plugins;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -228,24 +230,6 @@ impl Client {
             .get_usage(timed(pb::GetUsageRequest { name }))
             .await?;
         Ok(answer.into_inner())
-    }
-
-    /// All plugins.
-    pub(super) async fn plugins(&mut self) -> Result<Vec<pb::Plugin>, Refused> {
-        let mut request = pb::ListPluginsRequest {
-            page_size: PAGE_SIZE,
-            page_token: String::new(),
-        };
-        let mut all = Vec::new();
-        loop {
-            let answer = self.plugins.list_plugins(timed(request.clone())).await?;
-            let page = answer.into_inner();
-            all.extend(page.plugins);
-            if page.next_page_token.is_empty() {
-                return Ok(all);
-            }
-            request.page_token = page.next_page_token;
-        }
     }
 
     pub(super) async fn cancel(

@@ -77,6 +77,12 @@ impl fmt::Display for Refused {
         match self.violations.as_slice() {
             [] if self.message.is_empty() => write!(f, "the host answered {code} without a word")?,
             [] => write!(f, "{} ({reason})", self.message)?,
+            reasons if reason == "PLUGIN_REFUSED" => {
+                write!(f, "the component is refused ({reason}):")?;
+                for (_, why) in reasons {
+                    write!(f, "\n  - {why}")?;
+                }
+            }
             violations => {
                 write!(f, "the request breaks rules ({reason}):")?;
                 for (field, rule) in violations {

@@ -139,6 +139,7 @@ Environment:
 pub(super) const PLUGIN_INSPECT: &str = "\
 Examples:
   conclave plugin inspect sample-vote
+  conclave plugin inspect sample-vote@canary
   conclave plugin inspect sample-vote@0.1.0 --json | jq .params_schema
 
 Exit codes:
@@ -182,6 +183,9 @@ Environment:
 pub(super) const PLUGIN: &str = "\
 Examples:
   conclave plugin check target/wasm32-wasip2/release/my_strategy.wasm
+  conclave plugin push target/wasm32-wasip2/release/my_strategy.wasm
+  conclave plugin canary my-strategy --share 5%
+  conclave plugin promote my-strategy
 
 Exit codes:
   0 done, 1 failed, 2 wrong usage";

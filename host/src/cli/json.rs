@@ -277,6 +277,13 @@ pub(super) fn host_plugin(one: &pb::Plugin) -> Value {
         "file_name": one.file_name,
         "size_bytes": one.size_bytes,
         "is_default": one.is_default,
+        "add_time": one.add_time.map(|time| time.to_string()),
+        "added_by": one.added_by,
+        "signed_by": one.signed_by,
+        "channel": one.channel().as_str_name(),
+        "share_basis_points": one.share_basis_points,
+        "held_by_count": one.held_by_count,
+        "oci_reference": one.oci_reference,
         "params_schema": schema,
     }))
 }
@@ -287,7 +294,7 @@ fn seconds(duration: &prost_types::Duration) -> f64 {
 
 /// Without members that are null, an empty text, or an empty map. Not at every depth: what a plugin or
 /// a client wrote stays as it is.
-fn compact(mut value: Value) -> Value {
+pub(super) fn compact(mut value: Value) -> Value {
     if let Value::Object(members) = &mut value {
         members.retain(|_, value| !is_absent(value));
     }

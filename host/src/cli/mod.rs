@@ -21,6 +21,7 @@ mod plugin;
 mod plugins;
 mod report;
 mod scratch;
+pub mod steer;
 mod story;
 mod terminal;
 #[cfg(test)]
@@ -82,6 +83,9 @@ pub async fn run(command: Command, environment: &Environment) -> ExitCode {
         Command::Plugin(PluginCommand::Inspect(args)) => {
             plugins::inspect(args, &mut terminal).await
         }
+        Command::Plugin(PluginCommand::Steer(command)) => {
+            Box::pin(steer::run(command, &mut terminal)).await
+        }
         Command::Token(TokenCommand::New(args)) => token::new(args, &mut terminal),
         Command::Token(TokenCommand::Hash(args)) => token::hash(args, &mut terminal),
     };
@@ -124,6 +128,7 @@ fn wants_json(command: &Command) -> bool {
         Command::Completions(_) => false,
         Command::Plugin(PluginCommand::List(args)) => args.connection.json,
         Command::Plugin(PluginCommand::Inspect(args)) => args.connection.json,
+        Command::Plugin(PluginCommand::Steer(command)) => command.connection().json,
         Command::Token(TokenCommand::New(args)) => args.json,
         Command::Token(TokenCommand::Hash(args)) => args.json,
     }

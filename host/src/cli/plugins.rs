@@ -1,15 +1,22 @@
 //! `plugin list` and `plugin inspect`: the plugins that a host has.
 
-use anyhow::bail;
-use conclave_core::plugin::{PluginChoice, near_names};
+use conclave_core::channel::Arm;
+use conclave_core::plugin::PluginChoice;
 use semver::Version;
 use serde_json::Value;
 
 use super::args::{PluginInspectArgs, PluginListArgs};
 use super::client::Client;
 use super::pb;
+use super::pb::plugin::{Channel, Kind};
+use super::steer::{
+    change_json, channels_json, channels_text, history_line, kind_word, not_found, percent, short,
+};
 use super::terminal::{Style, Terminal, clean, one_line};
 use super::{Exit, json};
+
+/// Changes of a name that are told with it.
+const CHANGES_SHOWN: i32 = 5;
 
 /// Prints a line for each plugin.
 pub(super) async fn list(args: &PluginListArgs, terminal: &mut Terminal) -> anyhow::Result<Exit> {
@@ -31,39 +38,69 @@ pub(super) async fn inspect(
     args: &PluginInspectArgs,
     terminal: &mut Terminal,
 ) -> anyhow::Result<Exit> {
-    let plugins = Client::connect(&args.connection).await?.plugins().await?;
+    let mut client = Client::connect(&args.connection).await?;
+    let plugins = client.plugins().await?;
     let found = chosen(&plugins, &args.plugin);
     if found.is_empty() {
-        let names = plugins.iter().map(|one| one.plugin_name.as_str());
-        let near = near_names(&args.plugin.name, names).join(", ");
-        bail!("the host has no plugin `{}`; it has {near}", args.plugin);
+        let asked = args.plugin.to_string();
+        return Err(not_found(&plugins, &args.plugin.name, &asked));
     }
+    let channels = client.channels(&args.plugin.name).await?;
     for one in found {
+        let request = pb::ListPluginChangesRequest {
+            page_size: CHANGES_SHOWN,
+            plugin_name: one.plugin_name.clone(),
+            kind: one.kind,
+            ..pb::ListPluginChangesRequest::default()
+        };
+        let changes = client.changes(request).await?.changes;
+        let channels = channels.iter().find(|channels| channels.kind == one.kind);
         let text = if args.connection.json {
-            format!("{}\n", json::host_plugin(one))
+            let mut told = json::host_plugin(one);
+            told["channels"] = channels.map_or(Value::Null, channels_json);
+            told["changes"] = changes.iter().map(change_json).collect();
+            format!("{told}\n")
         } else {
-            details(one, terminal.style)
+            details(one, channels, &changes, terminal.style)
         };
         terminal.print(&text)?;
     }
     Ok(Exit::Success)
 }
 
-/// What a choice stands for: of each kind the one with the highest version.
+/// What a choice stands for, of each kind: of a bare name the stable version, and where there is none
+/// the highest.
 fn chosen<'a>(plugins: &'a [pb::Plugin], choice: &PluginChoice) -> Vec<&'a pb::Plugin> {
     let fits = |one: &&pb::Plugin| {
-        let version = choice.version.as_ref();
+        let version = choice.version.as_deref();
         let digest = choice.digest.map(|digest| digest.to_string());
+        let fits = |version: &str| match Arm::named(version) {
+            Some(Arm::Stable) => one.channel() == Channel::Stable,
+            Some(Arm::Canary) => one.channel() == Channel::Canary,
+            None => *version == one.version,
+        };
         one.plugin_name == choice.name
-            && version.is_none_or(|version| *version == one.version)
+            && version.is_none_or(fits)
             && digest.is_none_or(|digest| digest == one.digest)
     };
-    let kinds = [pb::plugin::Kind::Strategy, pb::plugin::Kind::Scorer].into_iter();
+    let kinds = [Kind::Strategy, Kind::Scorer].into_iter();
     let found = kinds.filter_map(|kind| {
         let of_kind = plugins.iter().filter(fits).filter(|one| one.kind() == kind);
-        of_kind.max_by_key(|one| Version::parse(&one.version).ok())
+        of_kind.max_by_key(|one| {
+            let stable = one.channel() == Channel::Stable;
+            (stable, Version::parse(&one.version).ok())
+        })
     });
     found.collect()
+}
+
+/// What a component is to its name.
+fn channel(one: &pb::Plugin) -> String {
+    match one.channel() {
+        Channel::Stable => "stable".to_owned(),
+        Channel::Canary => format!("canary {}", percent(one.share_basis_points)),
+        Channel::Unspecified => "-".to_owned(),
+    }
 }
 
 fn table(plugins: &[pb::Plugin], style: Style) -> String {
@@ -77,18 +114,20 @@ fn table(plugins: &[pb::Plugin], style: Style) -> String {
     };
     let width = plugins.iter().map(|one| named(one).chars().count()).max();
     let width = width.unwrap_or_default().max("plugin".len());
-    let room = style.width.saturating_sub(width + 36).max(20);
+    let room = style.width.saturating_sub(width + 58).max(20);
     let header = format!(
-        "{:8}  {:width$}  {:12}  {:>8}  summary",
-        "kind", "plugin", "digest", "size"
+        "{:8}  {:width$}  {:12}  {:13}  {:>4}  {:>9}  summary",
+        "kind", "plugin", "digest", "channel", "held", "size"
     );
     let mut text = format!("{}\n", style.dim(&header));
     for one in plugins {
         let row = format!(
-            "{:8}  {:width$}  {:12}  {:>8}  {}",
-            kind(one),
+            "{:8}  {:width$}  {:12}  {:13}  {:>4}  {:>9}  {}",
+            kind_word(one.kind()),
             named(one),
-            one.digest.get(..12).unwrap_or(&one.digest),
+            short(&one.digest),
+            channel(one),
+            one.held_by_count,
             size(one.size_bytes),
             one_line(&one.summary, room),
         );
@@ -97,14 +136,35 @@ fn table(plugins: &[pb::Plugin], style: Style) -> String {
     text
 }
 
-fn details(one: &pb::Plugin, style: Style) -> String {
-    let origin = match one.origin() {
-        pb::plugin::Origin::File => format!("the file {}", clean(&one.file_name)),
-        _ => "built in".to_owned(),
+/// Where it comes from, when, and by whom.
+fn origin(one: &pb::Plugin) -> String {
+    use pb::plugin::Origin;
+    let mut text = match one.origin() {
+        Origin::BuiltIn => "built in".to_owned(),
+        Origin::File => format!("the file {}", clean(&one.file_name)),
+        Origin::Upload => "pushed".to_owned(),
+        Origin::Oci => clean(&one.oci_reference),
+        Origin::Unspecified => "?".to_owned(),
     };
-    let served = match one.is_default {
-        true => "requests that name none, too",
-        false => "requests that name it",
+    if !one.added_by.is_empty() {
+        text.push_str(&format!(", by {}", clean(&one.added_by)));
+    }
+    if let Some(time) = one.add_time {
+        text.push_str(&format!(", {time}"));
+    }
+    text
+}
+
+fn details(
+    one: &pb::Plugin,
+    channels: Option<&pb::PluginChannels>,
+    changes: &[pb::PluginChange],
+    style: Style,
+) -> String {
+    let is = match (one.channel(), one.is_default) {
+        (Channel::Stable, true) => "stable, also for requests that name none".to_owned(),
+        (Channel::Unspecified, _) => "neither stable nor tried".to_owned(),
+        _ => channel(one),
     };
     let schema: Result<Value, _> = serde_json::from_str(&one.params_schema_json);
     let schema = schema.and_then(|schema| serde_json::to_string_pretty(&schema));
@@ -116,28 +176,36 @@ fn details(one: &pb::Plugin, style: Style) -> String {
             clean(&one.plugin_name),
             clean(&one.version)
         )),
-        style.dim(kind(one)),
+        style.dim(kind_word(one.kind())),
         clean(&one.summary)
     );
+    let signed = match one.signed_by.as_str() {
+        "" => "no".to_owned(),
+        key => format!("by {}", clean(key)),
+    };
     for (name, value) in [
         ("Digest", format!("sha256:{}", one.digest)),
-        ("Origin", origin),
+        ("Origin", origin(one)),
+        ("Signed", signed),
         ("Size", size(one.size_bytes)),
         ("Contract", one.contract.clone()),
-        ("Serves", served.to_owned()),
+        ("Channel", is),
+        ("Held by", format!("{} deliberations", one.held_by_count)),
     ] {
         text.push_str(&format!("{} {value}\n", style.dim(&format!("{name:<9}"))));
     }
+    if let Some(channels) = channels {
+        let name = style.dim(&clean(&one.plugin_name));
+        text.push_str(&format!("\n{name}\n"));
+        text.push_str(&channels_text(channels, style));
+    }
+    if !changes.is_empty() {
+        text.push_str(&format!("\n{}\n", style.dim("Changes")));
+        let lines = changes.iter().map(|one| format!("{}\n", history_line(one)));
+        text.extend(lines);
+    }
     text.push_str(&format!("\n{}\n{}\n", style.dim("Params"), clean(&schema)));
     text
-}
-
-fn kind(one: &pb::Plugin) -> &'static str {
-    match one.kind() {
-        pb::plugin::Kind::Strategy => "strategy",
-        pb::plugin::Kind::Scorer => "scorer",
-        pb::plugin::Kind::Unspecified => "?",
-    }
 }
 
 fn size(bytes: i64) -> String {
@@ -148,7 +216,7 @@ fn size(bytes: i64) -> String {
 mod tests {
     use super::*;
 
-    fn plugin(kind: pb::plugin::Kind, name: &str, version: &str) -> pb::Plugin {
+    fn plugin(kind: Kind, name: &str, version: &str) -> pb::Plugin {
         pb::Plugin {
             kind: kind.into(),
             plugin_name: name.to_owned(),
@@ -162,13 +230,18 @@ mod tests {
     }
 
     #[test]
-    fn a_name_stands_for_the_highest_version_of_each_kind() {
+    fn a_name_stands_for_the_stable_version_of_each_kind() {
         use pb::plugin::Kind::{Scorer, Strategy};
-        let plugins = [
+        let mut plugins = [
             plugin(Strategy, "vote", "0.9.0"),
             plugin(Strategy, "vote", "0.10.0"),
+            plugin(Strategy, "vote", "0.11.0"),
             plugin(Scorer, "vote", "0.1.0"),
         ];
+        plugins[1].set_channel(Channel::Stable);
+        plugins[2].set_channel(Channel::Canary);
+        plugins[2].share_basis_points = 250;
+        plugins[1].held_by_count = 3;
         let versions = |choice: &str| {
             let found = chosen(&plugins, &choice.parse().unwrap());
             found
@@ -178,12 +251,32 @@ mod tests {
         };
         assert_eq!(versions("vote"), ["0.10.0", "0.1.0"]);
         assert_eq!(versions("vote@0.9.0"), ["0.9.0"]);
+        assert_eq!(versions("vote@canary"), ["0.11.0"]);
         assert_eq!(versions("vot"), [] as [&str; 0]);
-        let shown = table(&plugins, Style::PLAIN);
-        assert!(
-            shown.contains("strategy  vote@0.10.0  abababababab     4 KiB  Votes.\n"),
-            "{shown}"
+        insta::assert_snapshot!(table(&plugins, Style::PLAIN), @r"
+        kind      plugin       digest        channel        held       size  summary
+        strategy  vote@0.9.0   abababababab  -                 0      4 KiB  Votes.
+        strategy  vote@0.10.0  abababababab  stable            3      4 KiB  Votes.
+        strategy  vote@0.11.0  abababababab  canary 2.5%       0      4 KiB  Votes.
+        scorer    vote@0.1.0   abababababab  -                 0      4 KiB  Votes.
+        ");
+        let told = details(&plugins[2], None, &[], Style::PLAIN);
+        assert!(told.contains("Channel   canary 2.5%\n"), "{told}");
+        assert!(told.contains("Params\n{}\n"), "{told}");
+    }
+
+    #[test]
+    fn of_an_unknown_version_the_versions_are_told() {
+        let plugins = [
+            plugin(Kind::Strategy, "vote", "0.9.0"),
+            plugin(Kind::Strategy, "vote", "0.10.0"),
+        ];
+        let error = not_found(&plugins, "vote", "vote@1.0.0").to_string();
+        assert_eq!(
+            error,
+            "the host has no `vote@1.0.0`; it has vote@0.9.0, vote@0.10.0"
         );
-        assert!(details(&plugins[0], Style::PLAIN).contains("Params\n{}\n"));
+        let error = not_found(&plugins, "vot", "vot").to_string();
+        assert_eq!(error, "the host has no plugin `vot`; it has vote");
     }
 }
