@@ -11,6 +11,7 @@ const COMPONENTS: [&str; 7] = [
     "hostile-scorer",
     "judge",
     "sample-vote",
+    "steady",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -17,6 +17,7 @@ mod processes;
 mod report;
 mod status;
 mod submit;
+mod swap;
 mod throughput;
 mod usage;
 
@@ -45,10 +46,11 @@ enum Name {
     Instance,
     Plugins,
     Isolation,
+    Swap,
 }
 
 impl Name {
-    const ALL: [(&'static str, Self); 8] = [
+    const ALL: [(&'static str, Self); 9] = [
         ("disk", Self::Disk),
         ("throughput", Self::Throughput),
         ("submit", Self::Submit),
@@ -57,6 +59,7 @@ impl Name {
         ("instance", Self::Instance),
         ("plugins", Self::Plugins),
         ("isolation", Self::Isolation),
+        ("swap", Self::Swap),
     ];
 
     fn parse(text: &str) -> anyhow::Result<Self> {
@@ -146,6 +149,7 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
                 report.plugins = Some(measured);
             }
             Name::Isolation => report.isolation = Box::pin(isolation::measure(count)).await?,
+            Name::Swap => report.swap = Some(swap::measure(count).await?),
         }
         note(&format!(" {} s\n", began.elapsed().as_secs()))?;
     }

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use conclave_tests::binary::{built, shared_dir};
 use conclave_tests::client::Client;
 use conclave_tests::host::{Host, Setup, bare_command};
+use conclave_tests::plugins::Plugins;
 
 use crate::bare::Bare;
 use crate::load::{self, Calls, GENERATIONS, Load};
@@ -68,6 +69,11 @@ impl Processes {
             clients.push(self.host.client().await?);
         }
         Ok(clients)
+    }
+
+    /// A connection of an operator.
+    pub(crate) async fn plugins(&self) -> anyhow::Result<Plugins> {
+        Plugins::connect(self.host.grpc_addr()).await
     }
 
     /// Where the host serves gRPC.

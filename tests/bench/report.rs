@@ -10,6 +10,7 @@ use crate::numbers::Latencies;
 use crate::plugins::Plugins;
 use crate::status::{self, Polls};
 use crate::submit::Submits;
+use crate::swap::{self, Swaps};
 use crate::throughput::{Pair, Throughput};
 
 /// What was measured; what was not asked for is missing.
@@ -23,6 +24,7 @@ pub(crate) struct Report {
     pub(crate) instance: Option<Latencies>,
     pub(crate) plugins: Option<Plugins>,
     pub(crate) isolation: Vec<Beside>,
+    pub(crate) swap: Option<Swaps>,
 }
 
 /// One line of the summary.
@@ -135,6 +137,24 @@ impl Report {
             row(
                 what.to_owned(),
                 format!("{p50:.0} / {p95:.0} / {p99:.0}"),
+                goal,
+            );
+        }
+        if let Some(swaps) = &self.swap {
+            let what = |how: String| {
+                let rate = swap::RATE;
+                format!("deliberations at {rate} a second, {how}, p50 / p95 / p99, ms")
+            };
+            let without = what("without swaps".to_owned());
+            row(without, percentiles(&swaps.without), None);
+            let with = what(format!("beside {} swaps", swaps.swaps));
+            row(with, percentiles(&swaps.with), None);
+            let ratio = swaps.ratio(0.99);
+            let goal = Some(("p99 within 1.25".to_owned(), ratio <= 1.25));
+            let figure = format!("{:.2} / {:.2}", swaps.ratio(0.5), ratio);
+            row(
+                "the same, with / without, p50 / p99".to_owned(),
+                figure,
                 goal,
             );
         }

@@ -18,5 +18,7 @@ pub mod memory;
 pub mod nats;
 pub mod oci_registry;
 pub mod patience;
+pub mod plugins;
 pub mod python;
+pub mod steady;
 pub mod stub_server;
