@@ -15,7 +15,7 @@ use super::{Fault, RETRY_SOON};
 const RETRY_UPLOAD: Duration = Duration::from_secs(5);
 
 /// Bytes of all reasons of a refusal together: details travel in headers.
-const REASONS_BYTES: usize = 2_400;
+const REASONS_BYTES: usize = 2_000;
 
 pub(super) fn of_registry(error: &Error) -> Fault {
     match error {
@@ -92,6 +92,7 @@ pub(super) fn of_fetch(error: &FetchError) -> Fault {
         FetchError::TooLarge { bytes_max } => of_too_large(*bytes_max),
         FetchError::Unavailable(_) => {
             tracing::warn!(error = %Chain(error), "a component was not fetched");
+            // Only an operator asks for it, and the cause is what there is to do something about.
             let told = Chain(error).to_string();
             Fault::new(Code::Unavailable, "OCI_UNAVAILABLE", &told).retried_after(RETRY_UPLOAD)
         }

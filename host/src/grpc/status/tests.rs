@@ -203,3 +203,33 @@ fn a_status_fits_into_headers_whatever_a_client_sends() {
     let encoded = status.message().len() * 3 + status.details().len() * 4 / 3;
     assert!(encoded < 8 << 10, "{encoded}");
 }
+
+#[test]
+fn as_many_reasons_of_a_refused_component_are_told_as_fit_into_headers() {
+    let refused = |reasons: Vec<String>| conclave_core::registry::Error::Refused(reasons);
+    let short: Vec<_> = (1..=20)
+        .map(|at| format!("import {at} is unknown"))
+        .collect();
+    let (.., violations, _) = told(refused(short), Api::ConclaveV1);
+    assert_eq!(violations.len(), 20);
+    assert_eq!(violations[19], "component: import 20 is unknown");
+
+    let long: Vec<_> = (1..=40)
+        .map(|at| format!("{at} {}", "é".repeat(1_000)))
+        .collect();
+    let status = status(&refused(long).into(), Api::ConclaveV1);
+    let mut headers = tonic::codegen::http::HeaderMap::new();
+    status.add_header(&mut headers).unwrap();
+    let bytes: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    assert!(bytes < 8 << 10, "{bytes}");
+    let details = status.get_error_details();
+    let violations = &details.bad_request().unwrap().field_violations;
+    let last = &violations.last().unwrap().description;
+    assert!(
+        last.starts_with("and ") && last.ends_with(" more"),
+        "{last}"
+    );
+}
