@@ -3,7 +3,7 @@
 use std::error::Error;
 
 /// The plugins of the product that tests run themselves, and the hostile ones.
-const COMPONENTS: [&str; 7] = [
+const COMPONENTS: [&str; 8] = [
     "agreement",
     "critique-revise",
     "first-strategy",

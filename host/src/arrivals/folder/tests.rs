@@ -121,6 +121,10 @@ impl Registry for Fake {
         outcome
     }
 
+    async fn check(&self, arrival: Arrival) -> Result<Published, RegistryError> {
+        unreachable!("the folder publishes: {arrival:?}");
+    }
+
     async fn order(&self, kind: Kind, wish: Wish, by: By) -> Result<Named, RegistryError> {
         let Wish::Promote(choice) = wish else {
             unreachable!("{wish:?}");
