@@ -35,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
 use crate::arrivals::folder::Folder;
+use crate::arrivals::oci::Oci;
 use crate::config::{Config, Loaded, Server};
 use crate::grpc::Health;
 use crate::http::{Phase, Readiness};
@@ -147,6 +148,7 @@ pub struct Host {
     tasks: Tasks,
     journal: Arc<SqliteJournal>,
     plugins: Arc<PluginStore>,
+    import: Arc<Oci>,
     run: Arc<RunDeliberation>,
     submit: Arc<SubmitDeliberation>,
     follow: FollowDeliberation,
@@ -174,6 +176,7 @@ impl Host {
             config,
             api_keys,
             access,
+            oci,
             ..
         } = loaded;
         let access = Arc::new(Access::new(access)?);
@@ -206,6 +209,7 @@ impl Host {
         measure::measure(&metrics, &config, &parts);
         let openai = OpenAi::new(config.openai(api_keys))?;
         let inference = MeteredInference::new(openai, Arc::clone(&metrics.generations));
+        let import = Arc::new(Oci::new(oci)?);
         let calls = Arc::clone(&metrics.plugins);
         let runtime = WasmRuntime::new(engine, plugins.clone());
         let mut observers: Vec<Arc<dyn Observer>> =
@@ -237,6 +241,7 @@ impl Host {
             tasks,
             journal,
             plugins,
+            import,
             run,
             submit: Arc::new(submit),
             follow,
@@ -375,7 +380,7 @@ impl Host {
                 policy.scorer_default,
             ),
             registry: self.plugins.clone(),
-            import: None,
+            import: Some(self.import.clone()),
             live: self.run.live().clone(),
             tasks: self.tasks.clone(),
             component_bytes_max: self.config.plugins.limits.component_bytes_max,

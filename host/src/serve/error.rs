@@ -49,6 +49,9 @@ pub enum Error {
     /// The plugins of the operator's folder cannot be loaded.
     #[error("cannot load the plugins of `plugins.dir`")]
     Folder(#[from] arrivals::folder::Error),
+    /// The adapter of registries cannot be made.
+    #[error("cannot import plugins from registries")]
+    Oci(#[from] arrivals::oci::InvalidSettings),
     /// A plugin that the settings name is not there.
     #[error("`{key}` names a plugin that is not loaded")]
     NamedPlugin {

@@ -5,8 +5,13 @@ use std::collections::BTreeMap;
 use conclave::arrivals::oci::{Credentials, Oci, Password, SIGNATURE_ANNOTATION, Settings};
 use conclave_core::chain::Chain;
 use conclave_core::registry::{Fetch as _, FetchError};
-use conclave_tests::components::component;
+use conclave_tests::client::pb::deliberation::State;
+use conclave_tests::command::client_of;
+use conclave_tests::components::{component, component_of_version};
+use conclave_tests::draft::vote;
+use conclave_tests::host::Setup;
 use conclave_tests::oci_registry::{OciRegistry, PASSWORD, USER};
+use conclave_tests::stub_server::StubServer;
 
 /// What a host is told that may import `plugins/*` from there.
 fn settings(registry: &OciRegistry) -> Settings {
@@ -108,4 +113,38 @@ async fn a_registry_that_asks_is_told_who_the_host_is() {
     let fetched = right.fetch(&reference).await.unwrap();
     assert_eq!(&*fetched.bytes, bytes);
     assert_eq!(fetched.signature, None);
+}
+
+#[tokio::test]
+async fn a_component_of_a_registry_is_imported_by_a_running_host_and_serves() {
+    let registry = OciRegistry::closed().await.unwrap();
+    let bytes = component_of_version("sample-vote", "0.9.0").unwrap();
+    let pushed = registry.push("plugins/vote:0.9.0", &bytes, BTreeMap::new());
+    let reference = pushed.await.unwrap();
+    let password = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(password.path(), PASSWORD).unwrap();
+    let stub = StubServer::start().await.unwrap();
+    let addr = registry.addr();
+    let credentials = format!(
+        "[{{registry = \"{addr}\", username = \"{USER}\", password_file = \"{}\"}}]",
+        password.path().display()
+    );
+    let setup = Setup::asking(&stub)
+        .unwrap()
+        .set("plugins.oci.allowed", &format!("{addr}/plugins"))
+        .set("plugins.oci.insecure", addr)
+        .set("plugins.oci.credentials", &credentials);
+    let host = setup.start().await.unwrap();
+    let imported = client_of(&host, &["plugin", "import", &reference])
+        .await
+        .unwrap();
+    assert_eq!(imported.code, Some(0), "{imported:?}");
+    let mut asked = vote(&["answer:7", "answer:7"]);
+    asked.strategy.get_or_insert_default().version = "0.9.0".to_owned();
+    let done = host.client().await.unwrap().run(asked).await.unwrap();
+    assert_eq!(done.state(), State::Completed, "{done:?}");
+    let tag = format!("{addr}/plugins/vote:0.9.0");
+    let refused = client_of(&host, &["plugin", "import", &tag]).await.unwrap();
+    assert_ne!(refused.code, Some(0));
+    assert!(refused.err.contains(&reference), "{refused:?}");
 }
