@@ -16,6 +16,7 @@ use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
@@ -32,6 +33,7 @@ const NICER: i32 = 5;
 /// The threads; they end when this is dropped.
 pub(super) struct Background {
     queue: Arc<Queue>,
+    polled: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
@@ -105,7 +107,15 @@ impl Background {
                 }
             })?;
         }
-        Ok(Self { queue })
+        Ok(Self {
+            queue,
+            polled: Arc::default(),
+        })
+    }
+
+    /// Is set whenever an instance is polled, wherever that is.
+    pub(super) fn polled(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.polled)
     }
 
     /// Runs a call of an instance, whose CPU time this meter counts. Dropping the future ends the
@@ -126,6 +136,7 @@ impl Background {
             queue: Arc::clone(&self.queue),
             call: Arc::new(Call {
                 meter,
+                polled: self.polled(),
                 runtime: Handle::current(),
                 state: Mutex::new(state),
             }),
@@ -198,6 +209,7 @@ pub(super) struct Running<T: Send + 'static> {
 
 struct Call<T> {
     meter: Arc<Meter>,
+    polled: Arc<AtomicBool>,
     /// Where timers and tasks of the call belong, wherever it is polled.
     runtime: Handle,
     state: Mutex<State<T>>,
@@ -275,6 +287,7 @@ impl<T: Send + 'static> Drop for Running<T> {
 impl<T: Send + 'static> Call<T> {
     fn poll(self: &Arc<Self>, mut instance: Instance<T>) -> (Instance<T>, Poll<T>) {
         self.state().woken = false;
+        self.polled.store(true, Ordering::Relaxed);
         let waker = Waker::from(Arc::clone(self));
         let mut context = Context::from_waker(&waker);
         let poll = self.meter.poll(|| instance.as_mut().poll(&mut context));

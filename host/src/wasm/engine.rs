@@ -112,8 +112,10 @@ impl Engine {
         });
         let engine = engine.map_err(|error| EngineError::Engine(error.into()))?;
         let linker = linker(&engine).map_err(|error| EngineError::Engine(error.into()))?;
+        let background = Background::start().map_err(EngineError::Thread)?;
+        let ticker = Ticker::start(engine.clone(), background.polled());
         Ok(Self {
-            _ticker: Ticker::start(engine.clone()).map_err(EngineError::Thread)?,
+            _ticker: ticker.map_err(EngineError::Thread)?,
             engine,
             linker,
             limits: config.limits,
@@ -121,7 +123,7 @@ impl Engine {
             compiling: Arc::new(Semaphore::new(1)),
             strategies: Arc::new(Semaphore::new(as_usize(config.instances_max))),
             scorers: Arc::new(Semaphore::new(as_usize(scorers_max))),
-            background: Background::start().map_err(EngineError::Thread)?,
+            background,
             strategies_max: as_usize(config.instances_max),
             scorers_max: as_usize(scorers_max),
         })

@@ -3,8 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::cpu::TICK;
+
+/// The tick while no instance computes: a host with nothing to do shall not wake up for nothing. The
+/// first instance after a rest may have its worker for this long.
+const IDLE_TICK: Duration = Duration::from_millis(10);
 
 /// Advances an engine's epoch until it is dropped.
 ///
@@ -17,14 +22,19 @@ pub(super) struct Ticker {
 }
 
 impl Ticker {
-    pub(super) fn start(engine: wasmtime::Engine) -> std::io::Result<Self> {
+    /// Ticks quickly after each tick before which `polled` was set.
+    pub(super) fn start(
+        engine: wasmtime::Engine,
+        polled: Arc<AtomicBool>,
+    ) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
             .name("conclave-epoch".to_owned())
             .spawn(move || {
                 while !stopped.load(Ordering::Relaxed) {
-                    std::thread::park_timeout(TICK);
+                    let computing = polled.swap(false, Ordering::Relaxed);
+                    std::thread::park_timeout(if computing { TICK } else { IDLE_TICK });
                     engine.increment_epoch();
                 }
             })?;

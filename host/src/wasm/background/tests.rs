@@ -1,6 +1,6 @@
 //! Where calls are polled, in which order, and how they end. The clock decides nothing here.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc;
 use std::thread::ThreadId;
 use std::time::Duration;
@@ -62,6 +62,23 @@ async fn what_is_quick_stays_on_its_callers_thread() {
     });
     let threads = threads.await;
     assert!(threads.iter().all(|thread| *thread == here()));
+}
+
+#[tokio::test]
+async fn the_ticker_learns_of_every_poll() {
+    let background = Background::on(1).unwrap();
+    let polled = background.polled();
+    assert!(!polled.load(Ordering::Relaxed));
+    background.run(meter(), async {}).await;
+    assert!(polled.swap(false, Ordering::Relaxed));
+    let seen = Arc::clone(&polled);
+    let call = background.run(meter(), async move {
+        compute().await;
+        seen.swap(false, Ordering::Relaxed);
+        yield_once().await;
+    });
+    call.await;
+    assert!(polled.load(Ordering::Relaxed), "a turn was not told");
 }
 
 #[tokio::test]
