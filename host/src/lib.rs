@@ -13,6 +13,7 @@ pub mod nats;
 pub mod openai;
 pub mod plugin_store;
 pub mod serve;
+pub mod signature;
 pub mod sqlite;
 pub mod telemetry;
 pub mod tls;

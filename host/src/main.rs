@@ -8,7 +8,7 @@ use conclave::cli::{self, Cli, Command, ServeArgs};
 use conclave::config::{self, Environment, Loaded};
 use conclave::metrics::Metrics;
 use conclave::serve::{self, Host, Listeners, Serving, Signals};
-use conclave::telemetry;
+use conclave::{telemetry, wasm};
 
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -22,6 +22,10 @@ const THREADS_TIMEOUT: Duration = Duration::from_secs(1);
 fn main() -> ExitCode {
     let environment = Environment::of_process();
     let command = Cli::parse().command;
+    if let Command::CompileComponent(args) = &command {
+        // Before there are threads, and memory of theirs: it bounds its own.
+        return wasm::compile_as_child(&args.bounds());
+    }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -79,7 +83,7 @@ async fn start(loaded: Loaded, metrics: Arc<Metrics>) -> anyhow::Result<Serving>
     let listeners = Listeners::bind(&loaded.config.server).await?;
     let journal = serve::open_journal(&loaded.config, &metrics)?;
     let nats = serve::start_nats(&loaded).await?;
-    let engine = serve::start_engine(&loaded.config)?;
+    let engine = serve::start_engine(loaded.config.engine(), &metrics)?;
     let plugins = serve::open_plugins(&loaded.config, &engine)?;
     let host = Host::compose(loaded, journal, engine, plugins, nats, metrics)?;
     Ok(host.serve(listeners).await?)

@@ -45,7 +45,7 @@ use crate::openai::OpenAi;
 use crate::plugin_store::PluginStore;
 use crate::sqlite::SqliteJournal;
 use crate::tls::{Incoming, Protocol, Tls};
-use crate::wasm::{Engine, WasmRuntime};
+use crate::wasm::{Engine, EngineConfig, WasmRuntime};
 use crate::{grpc, http, sqlite, telemetry};
 
 use self::events::EventParts;
@@ -126,8 +126,12 @@ pub async fn start_nats(loaded: &Loaded) -> Result<Option<Arc<Nats>>, Error> {
 ///
 /// # Errors
 /// When this machine cannot run it, or its cache cannot be used.
-pub fn start_engine(config: &Config) -> Result<Arc<Engine>, Error> {
-    Ok(Arc::new(Engine::start(config.engine())?))
+pub fn start_engine(config: EngineConfig, metrics: &Metrics) -> Result<Arc<Engine>, Error> {
+    let compilations = Arc::clone(&metrics.compilations);
+    let engine = Engine::start(config)?;
+    Ok(Arc::new(engine.measured(Arc::new(move |work| {
+        compilations.did(work);
+    }))))
 }
 
 /// Opens the plugin store in the data directory; no plugin is loaded yet.

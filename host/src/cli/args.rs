@@ -10,6 +10,7 @@ use super::help;
 use super::steer::args::SteerCommand;
 use crate::access::{Bearer, Role};
 use crate::config::{Environment, Flag, Sources};
+use crate::wasm::Bounds;
 
 /// An execution host for LLM deliberation.
 ///
@@ -85,6 +86,39 @@ pub enum Command {
     /// A host knows a token by its sha256 alone; its bearer sends it with every call.
     #[command(subcommand, after_help = help::TOKEN)]
     Token(TokenCommand),
+    /// Compile the component on stdin for a host, in a process that is bounded.
+    ///
+    /// A host starts it for each component that it compiles: nobody types it. Stdin must stay open until
+    /// the machine code stands on stdout; its end means that the host is gone.
+    #[command(hide = true)]
+    CompileComponent(CompileComponentArgs),
+}
+
+/// `conclave compile-component`
+#[derive(Debug, Args)]
+#[command(after_help = help::COMPILE_COMPONENT)]
+pub struct CompileComponentArgs {
+    /// Bytes of the component.
+    #[arg(long, value_name = "BYTES")]
+    pub component_bytes: u64,
+    /// Bytes of memory that it may take.
+    #[arg(long, value_name = "BYTES")]
+    pub memory_bytes: u64,
+    /// Seconds of CPU time that it may take.
+    #[arg(long, value_name = "SECONDS")]
+    pub cpu_seconds: u64,
+}
+
+impl CompileComponentArgs {
+    /// What the process may read and use.
+    #[must_use]
+    pub fn bounds(&self) -> Bounds {
+        Bounds {
+            component_bytes: self.component_bytes,
+            memory_bytes_max: self.memory_bytes,
+            cpu_seconds_max: self.cpu_seconds,
+        }
+    }
 }
 
 /// `conclave serve`
@@ -371,6 +405,11 @@ pub enum PluginCommand {
     /// The checks and their words are those of the host: it must be a component of a known world,
     /// import only what is linked, fit the limits, compile, and describe itself by the rules.
     Check(PluginCheckArgs),
+    /// Sign a component, for hosts that want to know whose it is.
+    ///
+    /// The component is checked first: what is signed is its bytes, and the name, version and world by
+    /// which it describes itself. The signature is a line of text beside the component.
+    Sign(PluginSignArgs),
     /// List the plugins that a host has.
     ///
     /// A star marks the plugins of requests that name none; held is how many unfinished deliberations run
@@ -412,6 +451,29 @@ pub struct PluginInspectArgs {
 pub struct PluginCheckArgs {
     /// The component.
     pub file: PathBuf,
+    /// A configuration whose [plugins] settings apply: limits, and trusted keys.
+    #[arg(long, value_name = "FILE", env = "CONCLAVE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Its signature, as `plugin sign` wrote it; it must be of one of plugins.trusted_keys.
+    #[arg(long, value_name = "FILE")]
+    pub signature: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `conclave plugin sign`
+#[derive(Debug, Args)]
+#[command(after_help = help::PLUGIN_SIGN)]
+pub struct PluginSignArgs {
+    /// The component.
+    pub file: PathBuf,
+    /// The private key (ed25519), as PEM.
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// Where the signature goes [default: the component's path with `.sig` behind it].
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
     /// A configuration whose [plugins.limits] apply.
     #[arg(long, value_name = "FILE", env = "CONCLAVE_CONFIG")]
     pub config: Option<PathBuf>,

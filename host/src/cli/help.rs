@@ -194,12 +194,38 @@ pub(super) const PLUGIN_CHECK: &str = "\
 Examples:
   conclave plugin check target/wasm32-wasip2/release/my_strategy.wasm
   conclave plugin check my_strategy.wasm --json | jq .reasons
+  conclave plugin check my_strategy.wasm --signature my_strategy.wasm.sig \\
+      --config conclave.toml
 
 Exit codes:
   0 it may be a plugin, 1 it may not (every reason is listed), 2 wrong usage
 
 Environment:
   CONCLAVE_CONFIG   the TOML file, as --config";
+
+pub(super) const PLUGIN_SIGN: &str = "\
+Keys:
+  openssl genpkey -algorithm ed25519 -out private.pem
+  openssl pkey -in private.pem -pubout -out public.pem
+Hosts trust the public one by `plugins.trusted_keys`.
+
+Examples:
+  conclave plugin sign my_strategy.wasm --key private.pem
+  conclave plugin sign my_strategy.wasm --key private.pem --out my.sig --json
+
+Exit codes:
+  0 signed, 1 it may not be a plugin, 2 wrong usage, or not a key
+
+Environment:
+  CONCLAVE_CONFIG   the TOML file, as --config";
+
+pub(super) const COMPILE_COMPONENT: &str = "\
+Examples:
+  conclave compile-component --component-bytes 81920 --cpu-seconds 60 \\
+      --memory-bytes 1073741824
+
+Exit codes:
+  0 the machine code is on stdout, 1 it is not; the reason stands on stderr";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:

@@ -18,6 +18,7 @@ mod list;
 mod live;
 mod params;
 mod plugin;
+mod plugin_sign;
 mod plugins;
 mod report;
 mod scratch;
@@ -35,11 +36,12 @@ use std::process::ExitCode;
 
 use crate::config::{self, Environment};
 use crate::grpc::pb::conclave::v1 as pb;
+use crate::wasm;
 
 pub use args::{
-    CancelArgs, Cli, Command, CompletionsArgs, Connection, DemoArgs, GetArgs, ListArgs,
-    PluginCheckArgs, PluginCommand, PluginInspectArgs, PluginListArgs, RunArgs, ServeArgs,
-    TokenCommand, TokenHashArgs, TokenNewArgs, WatchArgs,
+    CancelArgs, Cli, Command, CompileComponentArgs, CompletionsArgs, Connection, DemoArgs, GetArgs,
+    ListArgs, PluginCheckArgs, PluginCommand, PluginInspectArgs, PluginListArgs, PluginSignArgs,
+    RunArgs, ServeArgs, TokenCommand, TokenHashArgs, TokenNewArgs, WatchArgs,
 };
 use terminal::Terminal;
 
@@ -67,6 +69,7 @@ pub async fn run(command: Command, environment: &Environment) -> ExitCode {
     let mut terminal = Terminal::of_process(environment);
     let as_json = wants_json(&command);
     let done = match &command {
+        Command::CompileComponent(args) => return wasm::compile_as_child(&args.bounds()),
         Command::Serve(args) if args.reference => print_reference(&mut terminal),
         Command::Serve(args) => Box::pin(check::check(args, environment, &mut terminal)).await,
         Command::Demo(args) => Box::pin(demo::demo(args, environment, &mut terminal)).await,
@@ -77,6 +80,9 @@ pub async fn run(command: Command, environment: &Environment) -> ExitCode {
         Command::Cancel(args) => commands::cancel(args, &mut terminal).await,
         Command::Plugin(PluginCommand::Check(args)) => {
             plugin::check(args, environment, &mut terminal).await
+        }
+        Command::Plugin(PluginCommand::Sign(args)) => {
+            plugin_sign::sign(args, environment, &mut terminal).await
         }
         Command::Completions(args) => completions::print(args, &mut terminal),
         Command::Plugin(PluginCommand::List(args)) => plugins::list(args, &mut terminal).await,
@@ -125,7 +131,8 @@ fn wants_json(command: &Command) -> bool {
         Command::Cancel(args) => args.connection.json,
         Command::List(args) => args.connection.json,
         Command::Plugin(PluginCommand::Check(args)) => args.json,
-        Command::Completions(_) => false,
+        Command::Completions(_) | Command::CompileComponent(_) => false,
+        Command::Plugin(PluginCommand::Sign(args)) => args.json,
         Command::Plugin(PluginCommand::List(args)) => args.connection.json,
         Command::Plugin(PluginCommand::Inspect(args)) => args.connection.json,
         Command::Plugin(PluginCommand::Steer(command)) => command.connection().json,

@@ -1,14 +1,55 @@
 //! `plugin check`: the checks of the host, without one.
 
+use std::path::Path;
+
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::Exit;
 use super::args::PluginCheckArgs;
 use super::failure::Usage;
+use super::plugin_sign;
 use super::terminal::{Terminal, clean};
-use crate::config::{self, Environment, Sources};
+use crate::config::{self, Environment, Loaded, Sources};
+use crate::signature::KeyId;
 use crate::wasm::{Checked, Engine, EngineConfig, Refusal};
+
+/// A component, and the settings that it is checked by.
+pub(super) struct Offline {
+    bytes: Vec<u8>,
+    pub(super) loaded: Loaded,
+}
+
+impl Offline {
+    pub(super) fn open(
+        file: &Path,
+        config: Option<&Path>,
+        environment: &Environment,
+    ) -> anyhow::Result<Self> {
+        let bytes = std::fs::read(file)
+            .map_err(|error| Usage(format!("cannot read `{}`: {error}", file.display())))?;
+        let sources = Sources {
+            file: config.map(Path::to_owned),
+            environment: environment.clone(),
+            ..Sources::default()
+        };
+        let loaded = config::load(&sources)?;
+        Ok(Self { bytes, loaded })
+    }
+
+    /// Checks it as a host would.
+    pub(super) async fn check(&self) -> anyhow::Result<Result<Checked, Refusal>> {
+        let engine = Engine::start(EngineConfig {
+            // One component is checked, and not kept.
+            instances_max: 1,
+            compiled_max: 1,
+            cache_dir: None,
+            ..self.loaded.config.engine()
+        });
+        let engine = engine.context("cannot start the plugin engine")?;
+        Ok(engine.check(self.bytes.as_slice()).await)
+    }
+}
 
 /// Says whether a component may be a plugin, or every reason why not.
 pub(super) async fn check(
@@ -17,47 +58,45 @@ pub(super) async fn check(
     terminal: &mut Terminal,
 ) -> anyhow::Result<Exit> {
     let path = args.file.display();
-    let bytes = std::fs::read(&args.file)
-        .map_err(|error| Usage(format!("cannot read `{path}`: {error}")))?;
-    let sources = Sources {
-        file: args.config.clone(),
-        environment: environment.clone(),
-        ..Sources::default()
-    };
-    let loaded = config::load(&sources)?;
-    let engine = Engine::start(EngineConfig {
-        // One component is checked, and not kept.
-        instances_max: 1,
-        compiled_max: 1,
-        cache_dir: None,
-        ..loaded.config.engine()
-    });
-    let verdict = engine
-        .context("cannot start the plugin engine")?
-        .check(bytes)
-        .await;
+    let offline = Offline::open(&args.file, args.config.as_deref(), environment)?;
+    let mut verdict = offline.check().await?;
+    let mut signer = None;
+    if let Ok(checked) = &verdict {
+        let policy = &offline.loaded.signatures;
+        match plugin_sign::signer(policy, checked, args.signature.as_deref())? {
+            Ok(key) => signer = key,
+            Err(refusal) => verdict = Err(refusal),
+        }
+    }
     let exit = if verdict.is_ok() {
         Exit::Success
     } else {
         Exit::Failure
     };
     let shown = if args.json {
-        format!("{}\n", as_json(&verdict))
+        format!("{}\n", as_json(&verdict, signer.as_ref()))
     } else {
-        as_text(&path.to_string(), &verdict)
+        as_text(&path.to_string(), &verdict, signer.as_ref())
     };
     terminal.print(&shown)?;
     Ok(exit)
 }
 
-fn as_text(path: &str, verdict: &Result<Checked, Refusal>) -> String {
+pub(super) fn as_text(
+    path: &str,
+    verdict: &Result<Checked, Refusal>,
+    signer: Option<&KeyId>,
+) -> String {
     match verdict {
         Ok(Checked { plugin, contract }) => format!(
-            "{path} is a {kind}: {reference}, contract {contract}\n  {summary}\n  sha256:{digest}\n",
+            "{path} is a {kind}: {reference}, contract {contract}\n  {summary}\n  sha256:{digest}\n{signed}",
             kind = plugin.kind,
             reference = plugin.reference,
             summary = clean(&plugin.descriptor.summary),
             digest = plugin.reference.digest,
+            signed = signer
+                .map(|key| format!("  signed with the trusted key {key}\n"))
+                .unwrap_or_default(),
         ),
         Err(refusal) => {
             let reasons = refusal
@@ -72,7 +111,7 @@ fn as_text(path: &str, verdict: &Result<Checked, Refusal>) -> String {
     }
 }
 
-fn as_json(verdict: &Result<Checked, Refusal>) -> Value {
+fn as_json(verdict: &Result<Checked, Refusal>, signer: Option<&KeyId>) -> Value {
     match verdict {
         Ok(Checked { plugin, contract }) => json!({
             "ok": true,
@@ -82,6 +121,7 @@ fn as_json(verdict: &Result<Checked, Refusal>) -> Value {
             "digest": plugin.reference.digest,
             "contract": contract,
             "summary": plugin.descriptor.summary,
+            "signed_by": signer.map(ToString::to_string),
             "params_schema": serde_json::from_str::<Value>(&plugin.descriptor.params_schema).ok(),
         }),
         Err(refusal) => json!({ "ok": false, "reasons": refusal.reasons }),
@@ -102,6 +142,7 @@ mod tests {
             let args = PluginCheckArgs {
                 file: file.clone(),
                 config: None,
+                signature: None,
                 json,
             };
             let (mut terminal, out, _) = piped();
@@ -127,6 +168,7 @@ mod tests {
         let args = PluginCheckArgs {
             file: "/no/such.wasm".into(),
             config: None,
+            signature: None,
             json: false,
         };
         let (mut terminal, ..) = piped();

@@ -15,7 +15,7 @@ use super::routing::{self, NamedPlugin};
 use super::settings::Config;
 use crate::grpc;
 use crate::openai::{self, ApiKey};
-use crate::wasm::EngineConfig;
+use crate::wasm::{Compiler, EngineConfig};
 
 impl Config {
     /// What every accepted deliberation is given.
@@ -128,7 +128,10 @@ impl Config {
             limits: self.plugins.limits.clone(),
             instances_max: self.plugins.instances_max,
             compiled_max: self.plugins.compiled_max,
+            compiler: Compiler::this_binary(),
+            compilations_max: self.plugins.compilations_max,
             cache_dir: Some(self.server.data_dir.join("compiled")),
+            cache_bytes_max: self.plugins.compiled_bytes_max,
         }
     }
 

@@ -24,6 +24,7 @@ mod schema;
 mod secrets;
 mod settings;
 mod show;
+mod signatures;
 #[cfg(test)]
 mod tests;
 
@@ -44,7 +45,8 @@ pub use problem::{Error, Origin, Problem};
 pub use reference::reference;
 pub use routing::{NamedPlugin, RoutingRule};
 pub use settings::{
-    Compat, Config, Format, Grpc, Inference, Key, Limits, Log, Plugins, Prompt, Server, Telemetry,
+    Compat, Config, Format, Grpc, Inference, Key, Limits, Log, Plugins, Prompt, Server, Signatures,
+    Telemetry,
 };
 
 /// Where values come from, beside the defaults.
@@ -82,6 +84,8 @@ pub struct Loaded {
     pub oci: crate::arrivals::oci::Settings,
     /// Whom the host lets in.
     pub access: crate::access::Settings,
+    /// Whose signatures of plugins count, and what they are worth.
+    pub signatures: crate::signature::Policy,
     /// What the operator should be told at the start, one line each.
     pub notices: Vec<String>,
     /// Where each value that is no default comes from.
@@ -110,6 +114,8 @@ pub fn load(sources: &Sources) -> Result<Loaded, Error> {
     let (oci, unreadable) = oci::read(&config, &sources.environment, &origins);
     problems.extend(unreadable);
     let (nats, unusable) = config.events.nats(&origins);
+    problems.extend(unusable);
+    let (signatures, unusable) = signatures::read(&config.plugins, &origins);
     problems.extend(unusable);
     let callers = callers::read(&config, &origins);
     problems.extend(callers.problems);
@@ -142,6 +148,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Error> {
         nats,
         oci,
         access: callers.access,
+        signatures,
         notices,
         origins,
     })

@@ -212,6 +212,12 @@ fn plugins(config: &Config, rules: &mut Rules<'_>) {
     rules.not_blank("plugins.scorer_default", &plugins.scorer_default);
     rules.range("plugins.instances_max", plugins.instances_max, 1..=10_000);
     rules.range("plugins.compiled_max", plugins.compiled_max, 1..=10_000);
+    rules.range(
+        "plugins.compiled_bytes_max",
+        plugins.compiled_bytes_max,
+        1..=1 << 50,
+    );
+    rules.range("plugins.compilations_max", plugins.compilations_max, 1..=64);
     let limits = serde_json::to_value(&plugins.limits).expect("limits are JSON");
     for (name, value) in limits.as_object().into_iter().flatten() {
         // A plugin without memory or time cannot run; logs are the one thing to do without.

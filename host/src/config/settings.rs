@@ -263,6 +263,17 @@ pub struct Plugins {
     pub canary_error_rate: ErrorRate,
     /// From where components may be imported.
     pub oci: Oci,
+    /// Bytes of compiled components that are kept on disk; those not used for longest go first. One of
+    /// Python takes 37 MB.
+    pub compiled_bytes_max: u64,
+    /// Components that are compiled at once, each by a process with one thread; more wait.
+    pub compilations_max: usize,
+    /// What becomes of a plugin that nobody signed whose key is in `plugins.trusted_keys`: `off` does
+    /// not look, `warn` lets it in and says so in the log, `require` refuses it.
+    pub signatures: Signatures,
+    /// The public keys (ed25519) of those whose signatures count: each the path of a PEM file, or its
+    /// text.
+    pub trusted_keys: Vec<String>,
     /// What one instance may use.
     pub limits: PluginLimits,
 }
@@ -278,9 +289,26 @@ impl Default for Plugins {
             instances_max: engine.instances_max,
             compiled_max: engine.compiled_max,
             canary_error_rate: ErrorRate::default(),
+            compiled_bytes_max: engine.cache_bytes_max,
+            compilations_max: engine.compilations_max,
+            signatures: Signatures::Off,
+            trusted_keys: Vec::new(),
             limits: engine.limits,
         }
     }
+}
+
+/// What becomes of a plugin that nobody signed whose key is trusted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Signatures {
+    /// It is not looked at.
+    #[default]
+    Off,
+    /// It is let in, and the log says so.
+    Warn,
+    /// It is refused.
+    Require,
 }
 
 /// `[prompt]`

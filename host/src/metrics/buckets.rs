@@ -29,6 +29,11 @@ pub(super) const INSTANTIATION: [f64; 12] = [
     0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.1, 1.0,
 ];
 
+/// A small plugin takes a tenth of a second, one of Python half a minute.
+pub(super) const COMPILATION: [f64; 12] = [
+    0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0,
+];
+
 /// The same bounds in milliseconds.
 pub(super) fn milliseconds(seconds: &'static [f64]) -> impl Iterator<Item = f64> {
     seconds.iter().map(|bound| bound * 1_000.0)

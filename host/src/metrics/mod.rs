@@ -6,6 +6,7 @@
 
 mod buckets;
 mod calls;
+mod compilations;
 mod deliberations;
 mod generations;
 mod journal;
@@ -23,6 +24,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 pub use self::calls::Calls;
+pub use self::compilations::Compilations;
 pub use self::deliberations::Deliberations;
 pub use self::generations::{Generations, MeteredInference};
 pub use self::journal::Commits;
@@ -46,6 +48,8 @@ pub struct Metrics {
     pub generations: Arc<Generations>,
     /// Calls of plugins.
     pub plugins: Arc<PluginCalls>,
+    /// Checks and compilations of components.
+    pub compilations: Arc<Compilations>,
     /// Commits of the journal.
     pub journal: Arc<Commits>,
     /// gRPC calls.
@@ -72,6 +76,7 @@ impl Metrics {
             deliberations: Deliberations::register(&mut registry),
             generations: Generations::register(&mut registry),
             plugins: PluginCalls::register(&mut registry),
+            compilations: Compilations::register(&mut registry),
             journal: Commits::register(&mut registry),
             calls: Calls::register(&mut registry),
             registry: Mutex::new(registry),

@@ -4,21 +4,35 @@ use std::fmt;
 use std::sync::Arc;
 
 use conclave_core::ids::Digest;
-use conclave_core::params::{InvalidSchema, ParamsSchema};
 use conclave_core::plugin::{Descriptor, Plugin, PluginRef};
-use semver::Version;
 
+use super::artifacts::Found;
 use super::component::Prepared;
 use super::engine::Engine;
 use super::instance::ended;
+use super::verdict::Verdict;
+use super::work::Work;
+use super::world::World;
+use super::{descriptor, outline};
 
-/// A component that may be a plugin. It is compiled, and ready to run.
+/// A component that may be a plugin, and is ready to run.
 #[derive(Debug)]
 pub struct Checked {
     /// What it is.
     pub plugin: Plugin,
     /// The contract version that it is served as, for example `0.1`.
     pub contract: &'static str,
+}
+
+impl Checked {
+    /// The world that it is of, for example `conclave:deliberation/strategy@0.1`.
+    #[must_use]
+    pub fn world(&self) -> String {
+        format!(
+            "conclave:deliberation/{}@{}",
+            self.plugin.kind, self.contract
+        )
+    }
 }
 
 /// Every reason that was found why a component cannot be a plugin. What stands first may have kept
@@ -29,11 +43,32 @@ pub struct Refusal {
     pub reasons: Vec<String>,
 }
 
+/// Reasons that are told; a component can be wrong in a hundred thousand ways.
+const REASONS_MAX: usize = 20;
+/// Characters of a reason.
+const REASON_CHARS_MAX: usize = 1_500;
+
 impl Refusal {
     pub(super) fn because(reason: impl Into<String>) -> Self {
         Self {
             reasons: vec![reason.into()],
         }
+    }
+
+    /// As many reasons as somebody reads, each as long as somebody reads.
+    fn bounded(mut self) -> Self {
+        let more = self.reasons.len().saturating_sub(REASONS_MAX);
+        self.reasons.truncate(REASONS_MAX);
+        for reason in &mut self.reasons {
+            if let Some((end, _)) = reason.char_indices().nth(REASON_CHARS_MAX) {
+                reason.truncate(end);
+                reason.push('…');
+            }
+        }
+        if more > 0 {
+            self.reasons.push(format!("and {more} reasons more"));
+        }
+        self
     }
 }
 
@@ -47,96 +82,120 @@ impl std::error::Error for Refusal {}
 
 impl Engine {
     /// Checks a component: that it is one, is of a world that is served, imports only what is linked,
-    /// fits the limits, compiles, and describes itself by the rules.
+    /// fits the limits, compiles, and describes itself by the rules. One that was accepted before by
+    /// the same rules is neither compiled nor run again.
     ///
     /// # Errors
     /// All reasons that were found.
     pub async fn check(&self, bytes: impl Into<Arc<[u8]>>) -> Result<Checked, Refusal> {
         let bytes = bytes.into();
         let digest = Digest::of(&bytes);
+        if let Some(remembered) = self.remembered(digest).await {
+            self.did(&Work::Checked {
+                result: "remembered",
+            });
+            return Ok(remembered);
+        }
+        let checked = self.examine(digest, bytes).await;
+        let result = checked.as_ref().map_or("refused", |_| "accepted");
+        self.did(&Work::Checked { result });
+        checked.map_err(Refusal::bounded)
+    }
+
+    /// What an earlier check has found out.
+    async fn remembered(&self, digest: Digest) -> Option<Checked> {
+        let verdict = self.verdict(digest).await?;
+        let world = verdict.world()?;
+        if !verdict.holds(&self.limits) {
+            return None;
+        }
+        accepted(digest, world, verdict.descriptor).ok()
+    }
+
+    async fn examine(&self, digest: Digest, bytes: Arc<[u8]>) -> Result<Checked, Refusal> {
+        // What needs no compiler is told at once.
+        outline::look(&bytes, &self.limits)?;
+        let Ok(_waiting) = self.checking.try_acquire() else {
+            return Err(Refusal::because(
+                "cannot be checked now, too many components wait for their check: try again later",
+            ));
+        };
         let prepared = self.prepare(digest, bytes).await?;
-        let checked = self.describe(&prepared, digest).await;
-        if checked.is_err() {
-            self.forget(&digest);
+        let checked = match self.describe(&prepared, digest).await {
+            Ok(descriptor) => accepted(digest, prepared.world, descriptor),
+            Err(refusal) => Err(refusal),
+        };
+        match &checked {
+            Ok(checked) => self.remember(checked, prepared.world).await,
+            Err(_) => self.forget(&digest),
         }
         checked
     }
 
-    async fn describe(&self, prepared: &Arc<Prepared>, digest: Digest) -> Result<Checked, Refusal> {
+    async fn describe(
+        &self,
+        prepared: &Arc<Prepared>,
+        digest: Digest,
+    ) -> Result<Descriptor, Refusal> {
         let mut store = self.store(&format!("sha256:{}", digest.short()), None);
         let meter = store.data().meter();
         let called = Arc::clone(prepared);
         let call = async move { called.describe(&mut store).await };
         let described = self.background.run(meter, call).await;
-        let descriptor = described.map_err(|error| {
+        described.map_err(|error| {
             Refusal::because(format!(
                 "`describe` failed: {}",
                 ended(&error, &self.limits)
             ))
-        })?;
-        let params = check_descriptor(&descriptor)?;
-        let plugin = Plugin {
-            reference: PluginRef {
-                name: descriptor.name.clone(),
-                version: descriptor.version.clone(),
-                digest,
-            },
-            kind: prepared.kind(),
-            descriptor,
-            params,
-        };
-        Ok(Checked {
-            plugin,
-            contract: prepared.world.contract,
         })
     }
+
+    /// What an earlier check has written down, by whatever rules.
+    pub(super) async fn verdict(&self, digest: Digest) -> Option<Verdict> {
+        let artifacts = Arc::clone(self.artifacts.as_ref()?);
+        let read = tokio::task::spawn_blocking(move || match artifacts.verdict(&digest) {
+            Found::Good(verdict) => serde_json::from_slice(&verdict).ok(),
+            Found::Absent | Found::Refused => None,
+        });
+        read.await.ok().flatten()
+    }
+
+    /// Writes down for the next start that a component was accepted.
+    async fn remember(&self, checked: &Checked, world: World) {
+        let Some(artifacts) = self.artifacts.clone() else {
+            return;
+        };
+        let Plugin {
+            descriptor,
+            reference,
+            ..
+        } = &checked.plugin;
+        let verdict = Verdict::accepted(&self.limits, world, descriptor.clone());
+        let verdict = serde_json::to_vec(&verdict).expect("a verdict is JSON");
+        let digest = reference.digest;
+        let kept = tokio::task::spawn_blocking(move || artifacts.keep_verdict(&digest, &verdict));
+        // It does not panic, and what is not kept is found out again.
+        let _ = kept.await;
+    }
 }
 
-/// Characters of a name.
-const NAME_CHARS_MAX: usize = 64;
-
-fn check_descriptor(descriptor: &Descriptor) -> Result<ParamsSchema, Refusal> {
-    let mut reasons = Vec::new();
-    if !is_name(&descriptor.name) {
-        reasons.push(format!(
-            "describes itself with the name `{}`, a name has 1 to {NAME_CHARS_MAX} characters: \
-             lower-case words of letters and digits, with hyphens between them",
-            descriptor.name.escape_debug()
-        ));
-    }
-    if let Err(error) = Version::parse(&descriptor.version) {
-        reasons.push(format!(
-            "describes itself with the version `{}`, a version is semantic like `1.2.0`: {error}",
-            descriptor.version.escape_debug()
-        ));
-    }
-    if descriptor.summary.trim().is_empty() {
-        reasons
-            .push("describes itself with an empty summary, a summary is one sentence".to_owned());
-    }
-    match ParamsSchema::parse(&descriptor.params_schema) {
-        Ok(params) if reasons.is_empty() => return Ok(params),
-        Ok(_) => {}
-        Err(InvalidSchema::NotJson(error)) => {
-            reasons.push(format!(
-                "describes params by a params-schema that is not JSON: {error}"
-            ));
-        }
-        Err(error) => reasons.push(format!("describes its params wrongly: {error}")),
-    }
-    Err(Refusal { reasons })
-}
-
-fn is_name(name: &str) -> bool {
-    let is_word = |word: &str| {
-        !word.is_empty()
-            && word
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+/// The plugin that describes itself so, unless it breaks a rule.
+fn accepted(digest: Digest, world: World, descriptor: Descriptor) -> Result<Checked, Refusal> {
+    let params = descriptor::check(&descriptor)?;
+    let plugin = Plugin {
+        reference: PluginRef {
+            name: descriptor.name.clone(),
+            version: descriptor.version.clone(),
+            digest,
+        },
+        kind: world.kind,
+        descriptor,
+        params,
     };
-    name.len() <= NAME_CHARS_MAX
-        && name.starts_with(|first: char| first.is_ascii_lowercase())
-        && name.split('-').all(is_word)
+    Ok(Checked {
+        plugin,
+        contract: world.contract,
+    })
 }
 
 #[cfg(test)]
@@ -144,35 +203,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_broken_rule_of_a_descriptor_is_listed() {
-        let refusal = check_descriptor(&Descriptor {
-            name: "Sample_Vote".into(),
-            version: "1".into(),
-            summary: " ".into(),
-            params_schema: "{".into(),
-        });
-        insta::assert_snapshot!(refusal.unwrap_err().reasons.join("\n"), @"
-        describes itself with the name `Sample_Vote`, a name has 1 to 64 characters: lower-case words of letters and digits, with hyphens between them
-        describes itself with the version `1`, a version is semantic like `1.2.0`: unexpected end of input while parsing major version number
-        describes itself with an empty summary, a summary is one sentence
-        describes params by a params-schema that is not JSON: EOF while parsing an object at line 1 column 1
-        ");
-        let refusal = check_descriptor(&Descriptor {
-            name: "vote".into(),
-            version: "1.0.0".into(),
-            summary: "Votes.".into(),
-            params_schema: r#"{"type": "no such type"}"#.into(),
-        });
-        assert_eq!(refusal.unwrap_err().reasons.len(), 1);
-    }
-
-    #[test]
-    fn names_are_lower_case_words_with_hyphens() {
-        for name in ["vote", "sample-vote", "a1-b2", &"a".repeat(64)] {
-            assert!(is_name(name), "{name}");
-        }
-        for name in ["", "-a", "a-", "a--b", "A", "1a", "a b", &"a".repeat(65)] {
-            assert!(!is_name(name), "{name}");
-        }
+    fn a_refusal_is_as_long_as_somebody_reads() {
+        let reasons = (0..50).map(|at| format!("{at}{}", "é".repeat(2_000)));
+        let refusal = Refusal {
+            reasons: reasons.collect(),
+        };
+        let told = refusal.bounded().reasons;
+        assert_eq!(told.len(), 21);
+        assert_eq!(told[0].chars().count(), 1_501);
+        assert_eq!(told[20], "and 30 reasons more");
     }
 }

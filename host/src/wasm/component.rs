@@ -1,21 +1,24 @@
 //! From bytes to a component that is compiled, of a known world, and linked.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use conclave_core::ids::Digest;
 use conclave_core::outcome::{Candidate, Proposal, Score};
-use conclave_core::plugin::{Descriptor, Kind};
+use conclave_core::plugin::Descriptor;
 use conclave_core::runtime::PluginTask;
 use wasmtime::Store;
 use wasmtime::component::Component;
 
+use super::artifacts::Found;
+use super::compile::Failure;
 use super::engine::Engine;
 use super::instance::State;
 use super::limits::{PluginLimits, key};
+use super::work::Work;
 use super::world::World;
-use super::{Refusal, outline, v0_1};
+use super::{Refusal, code, outline, v0_1};
 
 /// A plugin of some contract version, linked: what is left to do for a call is a fresh instance.
 pub(super) enum Linked {
@@ -57,10 +60,6 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    pub(super) fn kind(&self) -> Kind {
-        self.world.kind
-    }
-
     pub(super) async fn describe(&self, store: &mut Store<State>) -> wasmtime::Result<Descriptor> {
         match &self.linked {
             Linked::Strategy(strategy) => strategy.describe(store).await,
@@ -80,34 +79,17 @@ impl Engine {
             return Ok(prepared);
         }
         let world = outline::look(&bytes, &self.limits)?;
-        let permit = Arc::clone(&self.compiling).acquire_owned().await;
-        let permit = permit.expect("the semaphore is never closed");
-        // Whoever compiled before may have compiled this one.
+        let turn = self.turns.of(digest);
+        let _turn = turn.lock().await;
+        // Whoever was before may have prepared it.
         if let Some(prepared) = self.compiled.get(&digest) {
             return Ok(prepared);
         }
-        let engine = self.engine.clone();
-        let compiling = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            compile(&engine, &bytes)
-        });
-        let time = Duration::from_millis(self.limits.compile_ms_max);
-        let component = match tokio::time::timeout(time, compiling).await {
-            Ok(Ok(compiled)) => compiled?,
-            Ok(Err(panicked)) => {
-                return Err(Refusal::because(format!("cannot be compiled: {panicked}")));
-            }
-            Err(_) => {
-                return Err(Refusal::because(format!(
-                    "takes longer to compile than {} ms (`{}`)",
-                    time.as_millis(),
-                    key::COMPILE_MS
-                )));
-            }
+        let component = match self.kept(digest).await {
+            Some(component) => component,
+            None => self.compile(digest, bytes).await?,
         };
-        let prepared = Arc::new(self.link(&component, world)?);
-        self.compiled.insert(digest, Arc::clone(&prepared));
-        Ok(prepared)
+        self.link(digest, &component, world)
     }
 
     /// Has a component compiled and in memory, so that the next call of it finds it there.
@@ -115,32 +97,102 @@ impl Engine {
     /// # Errors
     /// When it cannot be a plugin here.
     pub async fn warm(&self, digest: Digest, bytes: Arc<[u8]>) -> Result<(), Refusal> {
+        if self.prepared(digest).await.is_some() {
+            return Ok(());
+        }
         self.prepare(digest, bytes).await.map(drop)
     }
 
-    fn link(&self, component: &Component, world: World) -> Result<Prepared, Refusal> {
+    /// The component with this digest, if it was compiled and checked before.
+    pub(super) async fn prepared(&self, digest: Digest) -> Option<Arc<Prepared>> {
+        if let Some(prepared) = self.compiled.get(&digest) {
+            return Some(prepared);
+        }
+        let turn = self.turns.of(digest);
+        let _turn = turn.lock().await;
+        if let Some(prepared) = self.compiled.get(&digest) {
+            return Some(prepared);
+        }
+        let world = self.verdict(digest).await?.world()?;
+        let component = self.kept(digest).await?;
+        self.link(digest, &component, world).ok()
+    }
+
+    /// Loads the machine code that an earlier compilation left on disk.
+    async fn kept(&self, digest: Digest) -> Option<Component> {
+        let artifacts = Arc::clone(self.artifacts.as_ref()?);
+        let engine = self.engine.clone();
+        let loading = tokio::task::spawn_blocking(move || match artifacts.code(&digest) {
+            Found::Good(code) => match code::load(&engine, &code) {
+                Ok(component) => (Some(component), Work::HIT),
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    tracing::warn!(%digest, error, "a compiled plugin cannot be loaded, and is compiled again");
+                    artifacts.remove(&digest);
+                    (None, Work::REFUSED)
+                }
+            },
+            Found::Absent => (None, Work::MISS),
+            Found::Refused => (None, Work::REFUSED),
+        });
+        let (component, result) = loading.await.unwrap_or((None, Work::REFUSED));
+        self.did(&Work::Sought { result });
+        component
+    }
+
+    /// Compiles a component when it is its turn, and keeps the machine code on disk.
+    async fn compile(&self, digest: Digest, bytes: Arc<[u8]>) -> Result<Component, Refusal> {
+        let permit = Arc::clone(&self.compiling).acquire_owned().await;
+        let permit = permit.expect("the semaphore is never closed");
+        let began = Instant::now();
+        let compiling = self
+            .compiler
+            .compile(&self.engine, bytes, &self.limits, permit);
+        let compiled = compiling.await;
+        let took = began.elapsed();
+        let result = compiled
+            .as_ref()
+            .map_or_else(Failure::result, |_| "compiled");
+        self.did(&Work::Compiled { result, took });
+        let code = compiled?;
+        tracing::info!(%digest, took_ms = took.as_millis(), bytes = code.bytes().len(), "compiled a plugin");
+        let (engine, artifacts) = (self.engine.clone(), self.artifacts.clone());
+        let loading = tokio::task::spawn_blocking(move || {
+            let component = code::load(&engine, &code);
+            if let (Ok(_), Some(artifacts)) = (&component, &artifacts) {
+                artifacts.keep_code(&digest, &code);
+            }
+            component
+        });
+        match loading.await {
+            Ok(Ok(component)) => Ok(component),
+            Ok(Err(error)) => Err(Refusal::because(format!("cannot be loaded: {error:#}"))),
+            Err(panicked) => Err(Refusal::because(format!("cannot be loaded: {panicked}"))),
+        }
+    }
+
+    fn link(
+        &self,
+        digest: Digest,
+        component: &Component,
+        world: World,
+    ) -> Result<Arc<Prepared>, Refusal> {
         let reasons = over_limits(component, &self.limits);
         if !reasons.is_empty() {
             return Err(Refusal { reasons });
         }
         let linked = self.linker.instantiate_pre(component);
         let linked = linked.and_then(|linked| v0_1::linked(world.kind, linked));
-        match linked {
-            Ok(linked) => Ok(Prepared { world, linked }),
-            Err(error) => Err(Refusal::because(format!(
+        let linked = linked.map_err(|error| {
+            Refusal::because(format!(
                 "does not fit the {} world of contract {}: {error:#}",
                 world.kind, world.contract
-            ))),
-        }
+            ))
+        })?;
+        let prepared = Arc::new(Prepared { world, linked });
+        self.compiled.insert(digest, Arc::clone(&prepared));
+        Ok(prepared)
     }
-}
-
-fn compile(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Component, Refusal> {
-    let refuse =
-        |error: wasmtime::Error| Refusal::because(format!("cannot be compiled: {error:#}"));
-    let component = Component::from_binary(engine, bytes).map_err(refuse)?;
-    component.initialize_copy_on_write_image().map_err(refuse)?;
-    Ok(component)
 }
 
 /// What the component needs as a whole, against the limits.
@@ -153,7 +205,8 @@ fn over_limits(component: &Component, limits: &PluginLimits) -> Vec<String> {
     let mut check = |what: &str, needed: u32, max: u32, key: &str| {
         if needed > max {
             reasons.push(format!(
-                "needs {needed} {what}, at most {max} are allowed (`{key}`)"
+                "needs {needed} {what}, at most {max} are allowed (`{key}`): build it from fewer modules, \
+                 or raise the limit"
             ));
         }
     };

@@ -1,23 +1,30 @@
 //! The wasmtime engine: how it is configured, what is linked, and what has been compiled.
 
+use std::hash::{Hash as _, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use conclave_core::ids::Digest;
 use conclave_core::session::Guest;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
-use wasmtime::{
-    Cache, CacheConfig, Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, Store,
-};
+use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, Store};
 
+use super::artifacts::Artifacts;
 use super::background::Background;
+use super::compile::Compiler;
 use super::compiled::Compiled;
 use super::component::Prepared;
 use super::instance::{self, State};
 use super::limits::{PluginLimits, as_usize};
 use super::ticker::Ticker;
+use super::turns::Turns;
+use super::work::{OnWork, Work};
 use super::{timers, v0_1};
+
+/// Checks that may wait at once. One waits for those before it as long as their compilations take.
+const CHECKS_MAX: usize = 16;
 
 /// How plugins are run.
 #[derive(Clone, Debug)]
@@ -29,9 +36,15 @@ pub struct EngineConfig {
     pub instances_max: u32,
     /// Compiled components that are kept in memory. One of Python takes 35 MB.
     pub compiled_max: usize,
-    /// Where compiled components are kept between starts of the host. Whoever can write there can
-    /// run code in the host, as with the host's own binary.
+    /// Where components are compiled.
+    pub compiler: Compiler,
+    /// Components that are compiled at once; more wait.
+    pub compilations_max: usize,
+    /// Where compiled components are kept between starts of the host. Files there are believed only
+    /// with a seal, whose key lies beside them: whoever can read it can run code in the host.
     pub cache_dir: Option<PathBuf>,
+    /// Bytes of machine code that are kept there.
+    pub cache_bytes_max: u64,
 }
 
 impl Default for EngineConfig {
@@ -40,7 +53,10 @@ impl Default for EngineConfig {
             limits: PluginLimits::default(),
             instances_max: 1_000,
             compiled_max: 32,
+            compiler: Compiler::InProcess,
+            compilations_max: 1,
             cache_dir: None,
+            cache_bytes_max: 4 << 30,
         }
     }
 }
@@ -57,7 +73,7 @@ pub enum EngineError {
         /// Its directory.
         path: PathBuf,
         /// Why not.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: std::io::Error,
     },
     /// A thread that plugins need beside the runtime's cannot be started.
     #[error("the threads of the plugin engine cannot be started")]
@@ -70,8 +86,14 @@ pub struct Engine {
     pub(super) linker: Linker<State>,
     pub(super) limits: PluginLimits,
     pub(super) compiled: Compiled<Prepared>,
-    /// One compilation at a time, which uses all cores.
+    pub(super) artifacts: Option<Arc<Artifacts>>,
+    pub(super) compiler: Compiler,
     pub(super) compiling: Arc<Semaphore>,
+    /// Who may wait for a check; a component is held in memory meanwhile.
+    pub(super) checking: Semaphore,
+    /// One at a time prepares a component.
+    pub(super) turns: Turns,
+    on_work: Option<OnWork>,
     pub(super) strategies: Arc<Semaphore>,
     /// Apart from strategies, which hold their permit while they wait for a scorer.
     pub(super) scorers: Arc<Semaphore>,
@@ -96,9 +118,6 @@ impl Engine {
     /// When this machine cannot run it, or the cache directory cannot be used.
     pub fn start(config: EngineConfig) -> Result<Self, EngineError> {
         let mut options = options();
-        if let Some(dir) = &config.cache_dir {
-            options.cache(Some(cache(dir)?));
-        }
         let scorers_max = config.instances_max / 4 + 1;
         let pool = pool(&config.limits, config.instances_max, scorers_max);
         options.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
@@ -111,6 +130,10 @@ impl Engine {
             wasmtime::Engine::new(&options)
         });
         let engine = engine.map_err(|error| EngineError::Engine(error.into()))?;
+        let artifacts = match &config.cache_dir {
+            Some(dir) => Some(artifacts(dir, &engine, config.cache_bytes_max)?),
+            None => None,
+        };
         let linker = linker(&engine).map_err(|error| EngineError::Engine(error.into()))?;
         let background = Background::start().map_err(EngineError::Thread)?;
         let ticker = Ticker::start(engine.clone(), background.polled());
@@ -120,13 +143,33 @@ impl Engine {
             linker,
             limits: config.limits,
             compiled: Compiled::new(config.compiled_max),
-            compiling: Arc::new(Semaphore::new(1)),
+            artifacts,
+            compiler: config.compiler,
+            compiling: Arc::new(Semaphore::new(config.compilations_max.max(1))),
+            checking: Semaphore::new(CHECKS_MAX),
+            turns: Turns::default(),
+            on_work: None,
             strategies: Arc::new(Semaphore::new(as_usize(config.instances_max))),
             scorers: Arc::new(Semaphore::new(as_usize(scorers_max))),
             background,
             strategies_max: as_usize(config.instances_max),
             scorers_max: as_usize(scorers_max),
         })
+    }
+
+    /// Tells of what the engine does with components.
+    #[must_use]
+    pub fn measured(self, on_work: OnWork) -> Self {
+        Self {
+            on_work: Some(on_work),
+            ..self
+        }
+    }
+
+    pub(super) fn did(&self, work: &Work) {
+        if let Some(on_work) = &self.on_work {
+            on_work(work);
+        }
     }
 
     /// What each instance may use.
@@ -146,9 +189,12 @@ impl Engine {
         )
     }
 
-    /// Forgets a compiled component; instances that run go on.
+    /// Forgets what was made of a component, in memory and on disk; instances that run go on.
     pub fn forget(&self, digest: &Digest) {
         self.compiled.remove(digest);
+        if let Some(artifacts) = &self.artifacts {
+            artifacts.remove(digest);
+        }
     }
 
     pub(super) fn store(&self, plugin: &str, guest: Option<Guest>) -> Store<State> {
@@ -156,8 +202,9 @@ impl Engine {
     }
 }
 
-/// What every engine has: determinism, and a stop for code that spins.
-fn options() -> Config {
+/// What every engine has, and the one that compiles for it in a child: determinism, and a stop for code
+/// that spins.
+pub(super) fn options() -> Config {
     let mut options = Config::new();
     options
         .epoch_interruption(true)
@@ -199,15 +246,39 @@ fn pool(limits: &PluginLimits, strategies: u32, scorers: u32) -> PoolingAllocati
     pool
 }
 
-fn cache(dir: &Path) -> Result<Cache, EngineError> {
-    let failed = |source| EngineError::Cache {
+fn artifacts(
+    dir: &Path,
+    engine: &wasmtime::Engine,
+    bytes_max: u64,
+) -> Result<Arc<Artifacts>, EngineError> {
+    let artifacts = Artifacts::open(dir, compatibility(engine), bytes_max);
+    let artifacts = artifacts.map_err(|source| EngineError::Cache {
         path: dir.to_owned(),
         source,
-    };
-    let absolute = std::path::absolute(dir).map_err(|error| failed(error.into()))?;
-    let mut config = CacheConfig::new();
-    config.with_directory(absolute);
-    Cache::new(config).map_err(|error| failed(error.into()))
+    })?;
+    Ok(Arc::new(artifacts))
+}
+
+/// What stands for everything that machine code depends on: the version of wasmtime, its settings, and
+/// the processor.
+fn compatibility(engine: &wasmtime::Engine) -> String {
+    let mut hasher = Sha256Hasher(Sha256::new());
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    let digest = hasher.0.finalize();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Unlike the hashers of the standard library, the same in every process and every build.
+struct Sha256Hasher(Sha256);
+
+impl Hasher for Sha256Hasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        unreachable!("the whole digest is taken")
+    }
 }
 
 /// Everything that a plugin of any served contract may import.
@@ -224,6 +295,25 @@ fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_child_compiles_fits_every_engine_however_it_allocates() {
+        let compiler = wasmtime::Engine::new(options().parallel_compilation(false)).unwrap();
+        let hosts = [1, 4_000].map(|instances_max| {
+            let config = EngineConfig {
+                instances_max,
+                ..EngineConfig::default()
+            };
+            Engine::start(config).unwrap()
+        });
+        for host in hosts {
+            assert_eq!(compatibility(&host.engine), compatibility(&compiler));
+        }
+        let mut others = options();
+        others.epoch_interruption(false);
+        let others = wasmtime::Engine::new(&others).unwrap();
+        assert_ne!(compatibility(&others), compatibility(&compiler));
+    }
 
     #[test]
     fn a_pool_that_does_not_fit_the_address_space_is_replaced() {

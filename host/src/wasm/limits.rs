@@ -14,8 +14,11 @@ use wasmtime::ResourceLimiter;
 pub struct PluginLimits {
     /// Bytes of a component. A Python component has 18 MB.
     pub component_bytes_max: u64,
-    /// Milliseconds that compiling a component may take. A Python component takes 14 s.
+    /// Milliseconds of CPU time that compiling a component may take, rounded up to seconds. A Python
+    /// component takes 30 s.
     pub compile_ms_max: u64,
+    /// Bytes of memory that compiling a component may take. A Python component takes 350 MB.
+    pub compile_memory_bytes_max: u64,
     /// Bytes of all linear memories of an instance together.
     pub memory_bytes_max: u64,
     /// Linear memories of an instance.
@@ -44,7 +47,8 @@ impl Default for PluginLimits {
     fn default() -> Self {
         Self {
             component_bytes_max: 32 << 20,
-            compile_ms_max: 60_000,
+            compile_ms_max: 120_000,
+            compile_memory_bytes_max: 1 << 30,
             memory_bytes_max: 64 << 20,
             memories_max: 4,
             tables_max: 8,
@@ -73,6 +77,7 @@ pub(super) mod key {
     keys! {
         COMPONENT_BYTES = "component_bytes_max",
         COMPILE_MS = "compile_ms_max",
+        COMPILE_MEMORY_BYTES = "compile_memory_bytes_max",
         MEMORY_BYTES = "memory_bytes_max",
         MEMORIES = "memories_max",
         TABLES = "tables_max",

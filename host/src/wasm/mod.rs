@@ -5,12 +5,16 @@
 //! module of its own (`v0_1`), which converts to and from the core's types; the rest of this module
 //! knows no version.
 
+mod artifacts;
 mod background;
 mod call;
 mod check;
+mod code;
+mod compile;
 mod compiled;
 mod component;
 mod cpu;
+mod descriptor;
 mod engine;
 mod instance;
 mod limits;
@@ -19,15 +23,20 @@ mod outline;
 mod runtime;
 mod ticker;
 mod timers;
+mod turns;
 mod v0_1;
+mod verdict;
 mod wasi;
+mod work;
 mod world;
 
 pub use call::{OnCall, PluginCall};
 pub use check::{Checked, Refusal};
+pub use compile::{Bounds, Compiler, compile_as_child};
 pub use engine::{Engine, EngineConfig, EngineError};
 pub use limits::PluginLimits;
 pub use runtime::{Components, NoBytes, WasmRuntime};
+pub use work::{OnWork, Work};
 
 #[cfg(test)]
 mod tests;

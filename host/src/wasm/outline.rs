@@ -28,10 +28,10 @@ struct Outline {
 /// The world of the component, or every reason against it that needs no compiler.
 pub(super) fn look(bytes: &[u8], limits: &PluginLimits) -> Result<World, Refusal> {
     let mut reasons = Vec::new();
-    let mut check = |what: &str, found: u64, max: u64, key: &str| {
+    let mut check = |what: &str, found: u64, max: u64, key: &str, remedy: &str| {
         if found > max {
             reasons.push(format!(
-                "has {found} {what}, at most {max} are allowed (`{key}`)"
+                "has {found} {what}, at most {max} are allowed (`{key}`): {remedy}, or raise the limit"
             ));
         }
     };
@@ -41,6 +41,7 @@ pub(super) fn look(bytes: &[u8], limits: &PluginLimits) -> Result<World, Refusal
         size,
         limits.component_bytes_max,
         key::COMPONENT_BYTES,
+        "strip it",
     );
     if let Some(reason) = no_component(bytes) {
         reasons.push(reason);
@@ -59,12 +60,14 @@ pub(super) fn look(bytes: &[u8], limits: &PluginLimits) -> Result<World, Refusal
         outline.memory_bytes,
         limits.memory_bytes_max,
         key::MEMORY_BYTES,
+        "link it with less initial memory",
     );
     check(
         "elements in a table at its start",
         outline.table_elements,
         table_elements_max,
         key::TABLE_ELEMENTS,
+        "link fewer functions",
     );
     match world_of(&outline.imports, &outline.exports) {
         Ok(world) if reasons.is_empty() => return Ok(world),
@@ -82,7 +85,10 @@ fn no_component(bytes: &[u8]) -> Option<String> {
             "is a core module, a plugin must be a component: build it for the target wasm32-wasip2, \
              or with cargo component, componentize-py or jco"
         }
-        _ => "is not a WebAssembly binary, a plugin must be a component",
+        _ => {
+            "is not a WebAssembly binary, a plugin must be a component: build it for the target \
+             wasm32-wasip2, or with cargo component, componentize-py or jco"
+        }
     };
     Some(reason.to_owned())
 }

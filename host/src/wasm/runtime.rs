@@ -45,8 +45,8 @@ pub enum NoBytes {
 
 /// Runs each call of a plugin in a fresh instance.
 ///
-/// A component is read and compiled when it is first needed, and then kept for as long as it is among
-/// those most recently used.
+/// A component is loaded when it is first needed, from the machine code that the check left on disk, or
+/// else by being compiled; it is then kept for as long as it is among those most recently used.
 pub struct WasmRuntime {
     engine: Arc<Engine>,
     components: Arc<dyn Components>,
@@ -87,7 +87,7 @@ impl WasmRuntime {
     }
 
     async fn prepared(&self, digest: Digest) -> Result<Arc<Prepared>, Error> {
-        if let Some(prepared) = self.engine.compiled.get(&digest) {
+        if let Some(prepared) = self.engine.prepared(digest).await {
             return Ok(prepared);
         }
         let bytes = self.bytes(digest).await?;

@@ -1,5 +1,6 @@
 //! Which world a component is of, by the names of what it imports and exports.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use conclave_core::plugin::Kind;
@@ -86,7 +87,7 @@ fn kind_of(exports: &BTreeSet<String>) -> Result<Kind, String> {
     };
     if !describe.is_of_contract() {
         return Err(format!(
-            "is made for contract {}, this host serves {}",
+            "is made for contract {}, this host serves {}: build it with the SDK of that contract",
             describe
                 .version
                 .map_or("without a version".to_owned(), |version| version
@@ -116,19 +117,26 @@ fn foreign(name: &str, kind: Option<Kind>) -> Option<String> {
         let interface = interface.as_ref()?;
         if !interface.is_of_contract() {
             return Some(format!(
-                "imports `{name}`, this host serves contract {}",
+                "imports `{}`, this host serves contract {}: build it with the SDK of that contract",
+                shown(name),
                 v0_1::VERSION
             ));
         }
         let kind = kind?;
-        return (!v0_1::imports(kind).contains(&interface.name))
-            .then(|| format!("imports `{name}`, which the {kind} world does not have"));
+        return (!v0_1::imports(kind).contains(&interface.name)).then(|| {
+            let name = shown(name);
+            format!(
+                "imports `{name}`, which the {kind} world does not have: leave out what needs it"
+            )
+        });
     }
     let linked = interface.is_some_and(|interface| interface.is_linked_wasi());
     (!linked).then(|| {
         let wasi: Vec<_> = WASI.iter().map(|(package, _)| *package).collect();
         format!(
-            "imports `{name}`, a plugin may import only `{PACKAGE}` {} and, of version 0.2, {}",
+            "imports `{}`, a plugin may import only `{PACKAGE}` {} and, of version 0.2, {}: leave out what \
+             needs it",
+            shown(name),
             v0_1::VERSION,
             wasi.join(", ")
         )
@@ -171,12 +179,30 @@ impl<'a> Interface<'a> {
     }
 }
 
+/// Names of a list that are told.
+const LISTED_MAX: usize = 8;
+/// Characters of a name that are told.
+const SHOWN_CHARS_MAX: usize = 120;
+
 fn list(names: &BTreeSet<String>) -> String {
     if names.is_empty() {
         return "nothing".to_owned();
     }
-    let quoted: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+    let told = names.iter().take(LISTED_MAX);
+    let mut quoted: Vec<_> = told.map(|name| format!("`{}`", shown(name))).collect();
+    let more = names.len().saturating_sub(LISTED_MAX);
+    if more > 0 {
+        quoted.push(format!("{more} more"));
+    }
     quoted.join(", ")
+}
+
+/// A name of the component's, which may be as long as the component.
+fn shown(name: &str) -> Cow<'_, str> {
+    match name.char_indices().nth(SHOWN_CHARS_MAX) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &name[..end])),
+        None => Cow::Borrowed(name),
+    }
 }
 
 #[cfg(test)]
@@ -213,7 +239,7 @@ mod tests {
         );
         insta::assert_snapshot!(
             refused(&[], &["conclave:deliberation/describe@0.7.0", "deliberate"]),
-            @"is made for contract 0.7.0, this host serves 0.1"
+            @"is made for contract 0.7.0, this host serves 0.1: build it with the SDK of that contract"
         );
     }
 
@@ -225,15 +251,15 @@ mod tests {
                 &["wasi:http/types@0.2.0", "wasi:io/poll@0.2.9", "wasi:random/random@0.3.0", "env"],
                 &[describe, "deliberate"]
             ),
-            @"imports `env`, a plugin may import only `conclave:deliberation` 0.1 and, of version 0.2, wasi:cli, wasi:clocks, wasi:filesystem, wasi:io, wasi:random, wasi:sockets; imports `wasi:http/types@0.2.0`, a plugin may import only `conclave:deliberation` 0.1 and, of version 0.2, wasi:cli, wasi:clocks, wasi:filesystem, wasi:io, wasi:random, wasi:sockets; imports `wasi:random/random@0.3.0`, a plugin may import only `conclave:deliberation` 0.1 and, of version 0.2, wasi:cli, wasi:clocks, wasi:filesystem, wasi:io, wasi:random, wasi:sockets"
+            @"imports `env`, a plugin may import only `conclave:deliberation` 0.1 and, of version 0.2, wasi:cli, wasi:clocks, wasi:filesystem, wasi:io, wasi:random, wasi:sockets: leave out what needs it; imports `wasi:http/types@0.2.0`, a plugin may import only `conclave:deliberation` 0.1 and, of version 0.2, wasi:cli, wasi:clocks, wasi:filesystem, wasi:io, wasi:random, wasi:sockets: leave out what needs it; imports `wasi:random/random@0.3.0`, a plugin may import only `conclave:deliberation` 0.1 and, of version 0.2, wasi:cli, wasi:clocks, wasi:filesystem, wasi:io, wasi:random, wasi:sockets: leave out what needs it"
         );
         insta::assert_snapshot!(
             refused(&["conclave:deliberation/scoring@0.1.0"], &[describe, "evaluate"]),
-            @"imports `conclave:deliberation/scoring@0.1.0`, which the scorer world does not have"
+            @"imports `conclave:deliberation/scoring@0.1.0`, which the scorer world does not have: leave out what needs it"
         );
         insta::assert_snapshot!(
             refused(&["conclave:deliberation/inference@0.2.0"], &[describe, "evaluate"]),
-            @"imports `conclave:deliberation/inference@0.2.0`, this host serves contract 0.1"
+            @"imports `conclave:deliberation/inference@0.2.0`, this host serves contract 0.1: build it with the SDK of that contract"
         );
     }
 }

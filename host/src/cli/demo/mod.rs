@@ -4,7 +4,6 @@ mod model;
 mod question;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -22,7 +21,7 @@ use super::terminal::Terminal;
 use crate::config::{self, Environment, Flag, Loaded, Sources};
 use crate::metrics::Metrics;
 use crate::serve::{self, Host, Listeners, Serving, Signals};
-use crate::wasm::{Engine, EngineConfig};
+use crate::wasm::EngineConfig;
 
 /// What the demo runs on. Fields end in this order.
 struct Stage {
@@ -139,9 +138,9 @@ async fn host(loaded: Loaded, environment: &Environment) -> Result<Serving, serv
         cache_dir: Some(cache.join("conclave/compiled")),
         ..loaded.config.engine()
     });
-    let engine = match kept.map(Engine::start) {
-        Some(Ok(engine)) => Arc::new(engine),
-        _ => serve::start_engine(&loaded.config)?,
+    let engine = match kept.map(|kept| serve::start_engine(kept, &metrics)) {
+        Some(Ok(engine)) => engine,
+        _ => serve::start_engine(loaded.config.engine(), &metrics)?,
     };
     let plugins = serve::open_plugins(&loaded.config, &engine)?;
     Host::compose(loaded, journal, engine, plugins, None, metrics)?

@@ -38,7 +38,7 @@ async fn a_core_module_is_told_how_to_become_a_component() {
 async fn what_is_no_binary_is_told_so() {
     insta::assert_snapshot!(
         refused(PluginLimits::default(), b"(component)").await,
-        @"is not a WebAssembly binary, a plugin must be a component"
+        @"is not a WebAssembly binary, a plugin must be a component: build it for the target wasm32-wasip2, or with cargo component, componentize-py or jco"
     );
 }
 
@@ -69,11 +69,11 @@ async fn every_reason_is_listed() {
     let reason = reason.await;
     let reasons: Vec<_> = reason.split("; ").collect();
     insta::assert_snapshot!(reasons.join("\n"), @"
-    has 131072000 bytes in a memory at its start, at most 67108864 are allowed (`plugins.limits.memory_bytes_max`)
-    has 20000 elements in a table at its start, at most 10000 are allowed (`plugins.limits.table_elements_max`)
+    has 131072000 bytes in a memory at its start, at most 67108864 are allowed (`plugins.limits.memory_bytes_max`): link it with less initial memory, or raise the limit
+    has 20000 elements in a table at its start, at most 10000 are allowed (`plugins.limits.table_elements_max`): link fewer functions, or raise the limit
     exports nothing, but a plugin exports `conclave:deliberation/describe` and the function `deliberate` (a strategy) or `evaluate` (a scorer) of contract 0.1
-    imports `env`, a plugin may import only `conclave:deliberation` 0.1 and, of version 0.2, wasi:cli, wasi:clocks, wasi:filesystem, wasi:io, wasi:random, wasi:sockets
-    imports `wasi:http/outgoing-handler@0.2.0`, a plugin may import only `conclave:deliberation` 0.1 and, of version 0.2, wasi:cli, wasi:clocks, wasi:filesystem, wasi:io, wasi:random, wasi:sockets
+    imports `env`, a plugin may import only `conclave:deliberation` 0.1 and, of version 0.2, wasi:cli, wasi:clocks, wasi:filesystem, wasi:io, wasi:random, wasi:sockets: leave out what needs it
+    imports `wasi:http/outgoing-handler@0.2.0`, a plugin may import only `conclave:deliberation` 0.1 and, of version 0.2, wasi:cli, wasi:clocks, wasi:filesystem, wasi:io, wasi:random, wasi:sockets: leave out what needs it
     ");
 }
 
@@ -112,7 +112,7 @@ async fn more_memories_than_allowed_are_counted() {
     );
     insta::assert_snapshot!(
         reason.await,
-        @"needs 5 memories, at most 4 are allowed (`plugins.limits.memories_max`)"
+        @"needs 5 memories, at most 4 are allowed (`plugins.limits.memories_max`): build it from fewer modules, or raise the limit"
     );
 }
 
@@ -124,7 +124,7 @@ async fn sizes_are_bounded_before_anything_is_compiled() {
     };
     insta::assert_snapshot!(
         refused(limits, b"(component)").await,
-        @"has 11 bytes, at most 4 are allowed (`plugins.limits.component_bytes_max`); is not a WebAssembly binary, a plugin must be a component"
+        @"has 11 bytes, at most 4 are allowed (`plugins.limits.component_bytes_max`): strip it, or raise the limit; is not a WebAssembly binary, a plugin must be a component: build it for the target wasm32-wasip2, or with cargo component, componentize-py or jco"
     );
 }
 

@@ -1,0 +1,52 @@
+//! What the operator wants of signatures.
+
+use super::{Error, KeyId, Keys, Signature, Statement, verify};
+
+/// What becomes of a plugin that nobody signed who is trusted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// It is not looked at.
+    #[default]
+    Off,
+    /// It is let in, and the log says so.
+    Warn,
+    /// It is refused.
+    Require,
+}
+
+/// Whom the operator trusts, and what that is worth.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// What becomes of the others.
+    pub mode: Mode,
+    /// Whose signatures count.
+    pub keys: Keys,
+}
+
+impl Policy {
+    /// Whether a plugin may come in with this signature, the file that `conclave plugin sign` wrote; and
+    /// whose it is, if that is known. What is in the box needs none: do not ask.
+    ///
+    /// # Errors
+    /// When a signature is required, and there is none that proves anything.
+    pub fn admit(
+        &self,
+        statement: &Statement,
+        signature: Option<&[u8]>,
+    ) -> Result<Option<KeyId>, Error> {
+        if self.mode == Mode::Off {
+            return Ok(None);
+        }
+        let signature = signature.map(Signature::of_file).transpose();
+        let signed =
+            signature.and_then(|signature| verify(&self.keys, statement, signature.as_ref()));
+        match (signed, self.mode) {
+            (Ok(key), _) => Ok(Some(key)),
+            (Err(error), Mode::Require) => Err(error),
+            (Err(error), _) => {
+                tracing::warn!(%error, "a plugin is let in that nobody signed who is trusted");
+                Ok(None)
+            }
+        }
+    }
+}
