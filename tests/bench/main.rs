@@ -1,5 +1,5 @@
 //! What a host costs: how many deliberations it takes, how long calls last, what memory it holds,
-//! how quickly a plugin starts, and where the time goes.
+//! how quickly a plugin starts, how quickly a host does, and where the time goes.
 //!
 //! `deliberations [COUNT] [FILE.wasm …] [--only NAME] [--json]` starts a stub of a model server and a host, each in
 //! a process of its own, for each of the benchmarks of [`Name`]. README.md says what the figures mean.
@@ -15,6 +15,7 @@ mod pace;
 mod plugins;
 mod processes;
 mod report;
+mod restart;
 mod status;
 mod submit;
 mod swap;
@@ -47,10 +48,11 @@ enum Name {
     Plugins,
     Isolation,
     Swap,
+    Restart,
 }
 
 impl Name {
-    const ALL: [(&'static str, Self); 9] = [
+    const ALL: [(&'static str, Self); 10] = [
         ("disk", Self::Disk),
         ("throughput", Self::Throughput),
         ("submit", Self::Submit),
@@ -60,6 +62,7 @@ impl Name {
         ("plugins", Self::Plugins),
         ("isolation", Self::Isolation),
         ("swap", Self::Swap),
+        ("restart", Self::Restart),
     ];
 
     fn parse(text: &str) -> anyhow::Result<Self> {
@@ -150,6 +153,7 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
             }
             Name::Isolation => report.isolation = Box::pin(isolation::measure(count)).await?,
             Name::Swap => report.swap = Some(swap::measure(count).await?),
+            Name::Restart => report.restart = Some(restart::measure().await?),
         }
         note(&format!(" {} s\n", began.elapsed().as_secs()))?;
     }

@@ -8,6 +8,7 @@ use crate::isolation::Beside;
 use crate::memory::Memory;
 use crate::numbers::Latencies;
 use crate::plugins::Plugins;
+use crate::restart::Restart;
 use crate::status::{self, Polls};
 use crate::submit::Submits;
 use crate::swap::{self, Swaps};
@@ -25,6 +26,7 @@ pub(crate) struct Report {
     pub(crate) plugins: Option<Plugins>,
     pub(crate) isolation: Vec<Beside>,
     pub(crate) swap: Option<Swaps>,
+    pub(crate) restart: Option<Restart>,
 }
 
 /// One line of the summary.
@@ -156,6 +158,20 @@ impl Report {
                 "the same, with / without, p50 / p99".to_owned(),
                 figure,
                 goal,
+            );
+        }
+        if let Some(restart) = &self.restart {
+            let [first, again] = [restart.first, restart.again].map(|took| took.as_secs_f64());
+            let what = format!(
+                "start to ready with {} new plugins, each compiled, s",
+                restart.plugins
+            );
+            row(what, format!("{first:.2}"), None);
+            let what = "the same again, nothing compiled, median, s".to_owned();
+            row(
+                what,
+                format!("{again:.2}"),
+                Some(("below 1 s".to_owned(), again < 1.0)),
             );
         }
         rows
