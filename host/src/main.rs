@@ -84,7 +84,7 @@ async fn start(loaded: Loaded, metrics: Arc<Metrics>) -> anyhow::Result<Serving>
     let journal = serve::open_journal(&loaded.config, &metrics)?;
     let nats = serve::start_nats(&loaded).await?;
     let engine = serve::start_engine(loaded.config.engine(), &metrics)?;
-    let plugins = serve::open_plugins(&loaded.config, &engine)?;
+    let plugins = serve::open_plugins(&loaded, &engine)?;
     let host = Host::compose(loaded, journal, engine, plugins, nats, metrics)?;
     Ok(host.serve(listeners).await?)
 }

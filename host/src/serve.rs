@@ -138,9 +138,9 @@ pub fn start_engine(config: EngineConfig, metrics: &Metrics) -> Result<Arc<Engin
 ///
 /// # Errors
 /// When the store cannot be used.
-pub fn open_plugins(config: &Config, engine: &Arc<Engine>) -> Result<Arc<PluginStore>, Error> {
-    let error_rate = config.plugins.canary_error_rate;
-    let store = PluginStore::open(config.plugin_store_dir(), Arc::clone(engine), error_rate)?;
+pub fn open_plugins(loaded: &Loaded, engine: &Arc<Engine>) -> Result<Arc<PluginStore>, Error> {
+    let dir = loaded.config.plugin_store_dir();
+    let store = PluginStore::open(dir, Arc::clone(engine), loaded.plugin_rules())?;
     Ok(Arc::new(store))
 }
 

@@ -14,7 +14,7 @@ use super::scratch::Scratch;
 use super::terminal::Terminal;
 use crate::access::Access;
 use crate::arrivals::folder::Folder;
-use crate::config::{self, Config, Environment, Loaded};
+use crate::config::{self, Environment, Loaded};
 use crate::plugin_store::PluginStore;
 use crate::tls::Tls;
 use crate::wasm::{Engine, EngineConfig};
@@ -150,14 +150,15 @@ async fn find(loaded: &Loaded) -> Findings {
             .problems
             .push(format!("{error:#}; mend the file, or name another one"));
     }
-    if let Err(error) = plugins(&loaded.config, &mut findings).await {
+    if let Err(error) = plugins(loaded, &mut findings).await {
         findings.problems.push(format!("{error:#}"));
     }
     findings
 }
 
 /// Loads the plugins as `serve` does, but into a store that is thrown away.
-async fn plugins(config: &Config, findings: &mut Findings) -> anyhow::Result<()> {
+async fn plugins(loaded: &Loaded, findings: &mut Findings) -> anyhow::Result<()> {
+    let config = &loaded.config;
     let scratch = Scratch::new().context("cannot make a temporary directory")?;
     let engine = Engine::start(EngineConfig {
         cache_dir: None,
@@ -169,7 +170,7 @@ async fn plugins(config: &Config, findings: &mut Findings) -> anyhow::Result<()>
         &config.plugin_store_dir(),
         scratch.path(),
         engine,
-        config.plugins.canary_error_rate,
+        loaded.plugin_rules(),
     );
     let store = store.context("cannot open a plugin store")?;
     store

@@ -92,6 +92,17 @@ pub struct Loaded {
     origins: BTreeMap<String, Origin>,
 }
 
+impl Loaded {
+    /// What becomes of plugins that arrive.
+    #[must_use]
+    pub fn plugin_rules(&self) -> crate::plugin_store::Rules {
+        crate::plugin_store::Rules {
+            error_rate: self.config.plugins.canary_error_rate,
+            signatures: self.signatures.clone(),
+        }
+    }
+}
+
 /// Merges all sources and checks the result.
 ///
 /// # Errors

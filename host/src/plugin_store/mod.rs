@@ -30,6 +30,7 @@ use conclave_core::plugin::{
 };
 use tokio::sync::Semaphore;
 
+use crate::signature::Policy;
 use crate::sqlite::open_private;
 use crate::wasm::{Components, Engine, NoBytes};
 
@@ -49,6 +50,15 @@ const ARRIVING_MAX: usize = 8;
 /// become a deliberation that holds it by then.
 const REMOVED_KEPT: Duration = Duration::from_secs(60);
 
+/// What the operator has decided about plugins that arrive.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// Canaries that are no worse than stable are found worse at this rate.
+    pub error_rate: ErrorRate,
+    /// Whose signatures count, and what becomes of a plugin without one.
+    pub signatures: Policy,
+}
+
 /// Keeps plugins and finds them.
 pub struct PluginStore {
     engine: Arc<Engine>,
@@ -61,7 +71,7 @@ pub struct PluginStore {
     arriving: Semaphore,
     /// Judges canaries by how deliberations end.
     watch: Arc<Watch>,
-    error_rate: ErrorRate,
+    rules: Rules,
     removed: Mutex<BTreeMap<Digest, Instant>>,
 }
 
@@ -106,16 +116,11 @@ pub enum Error {
 }
 
 impl PluginStore {
-    /// The store in a directory, which is made when it is missing, with what it held before. Canaries
-    /// that are no worse are found worse at this rate.
+    /// The store in a directory, which is made when it is missing, with what it held before.
     ///
     /// # Errors
     /// When the directory or the registry in it cannot be used.
-    pub fn open(
-        dir: impl Into<PathBuf>,
-        engine: Arc<Engine>,
-        error_rate: ErrorRate,
-    ) -> Result<Self, Error> {
+    pub fn open(dir: impl Into<PathBuf>, engine: Arc<Engine>, rules: Rules) -> Result<Self, Error> {
         let dir = dir.into();
         let files = ComponentFiles::open(&dir)?;
         let path = dir.join(REGISTRY);
@@ -132,7 +137,7 @@ impl PluginStore {
         let table = database.load().map_err(failed)?;
         let trials = database.evidence().map_err(failed)?;
         let watch = Arc::new(Watch::default());
-        canaries::watch_all(&watch, &table, trials, error_rate);
+        canaries::watch_all(&watch, &table, trials, rules.error_rate);
         Ok(Self {
             engine,
             files: Arc::new(files),
@@ -142,7 +147,7 @@ impl PluginStore {
             changing: tokio::sync::Mutex::new(()),
             arriving: Semaphore::new(ARRIVING_MAX),
             watch,
-            error_rate,
+            rules,
             removed: Mutex::default(),
         })
     }
@@ -155,7 +160,7 @@ impl PluginStore {
         dir: &Path,
         to: impl Into<PathBuf>,
         engine: Arc<Engine>,
-        error_rate: ErrorRate,
+        rules: Rules,
     ) -> Result<Self, Error> {
         let to = to.into();
         let registry = dir.join(REGISTRY);
@@ -166,7 +171,7 @@ impl PluginStore {
                 source,
             })?;
         }
-        Self::open(to, engine, error_rate)
+        Self::open(to, engine, rules)
     }
 
     /// Makes ready to run whatever serves or is tried, so that no request waits for it. One that cannot
@@ -255,7 +260,7 @@ impl PluginStore {
         });
         let kept = kept.await.expect("the registry's file does not panic");
         kept.map_err(|error| conclave_core::registry::Error::Unavailable(error.into()))?;
-        canaries::watch(&self.watch, &name, canary, self.error_rate);
+        canaries::watch(&self.watch, &name, canary, self.rules.error_rate);
         let table = self.table.load().with(name, entry);
         self.table.store(Arc::new(table));
         Ok(())

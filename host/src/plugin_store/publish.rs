@@ -7,6 +7,9 @@ use conclave_core::ids::Digest;
 use conclave_core::plugin::{Listed, Source};
 use conclave_core::registry::{Action, Arrival, Change, Error, Published};
 
+use crate::signature::{self, Admitted, Statement};
+use crate::wasm::Checked;
+
 use super::table::Entry;
 use super::{ARRIVING_MAX, OwnedStep, PluginStore};
 
@@ -19,7 +22,7 @@ impl PluginStore {
         if let Some(published) = self.known(digest, &arrival).await? {
             return Ok(published);
         }
-        let (name, listed) = self.checked(&arrival).await?;
+        let (name, listed, warnings) = self.checked(&arrival).await?;
         let _changing = self.changing.lock().await;
         // The same bytes may have arrived twice at once.
         if let Some(published) = self.known(digest, &arrival).await? {
@@ -29,7 +32,10 @@ impl PluginStore {
         if listing.is_err() {
             self.engine.forget(&digest);
         }
-        listing
+        listing.map(|published| Published {
+            warnings,
+            ..published
+        })
     }
 
     /// What [`PluginStore::take`] would answer now.
@@ -40,7 +46,7 @@ impl PluginStore {
         if let Some(published) = self.known(digest, &arrival).await? {
             return Ok(published);
         }
-        let (name, listed) = self.checked(&arrival).await?;
+        let (name, listed, warnings) = self.checked(&arrival).await?;
         self.engine.forget(&digest);
         let entry = self.table.load().get(&name).cloned().unwrap_or_default();
         check_version(&name, &listed, &entry)?;
@@ -48,14 +54,24 @@ impl PluginStore {
             serves: entry.channels.stable.is_none(),
             listed,
             known: false,
-            warnings: Vec::new(),
+            warnings,
         })
     }
 
-    /// What a component is, if it may be a plugin.
-    async fn checked(&self, arrival: &Arrival) -> Result<(PluginName, Listed), Error> {
+    /// What a component is, if it may be a plugin, and what is to be said of it.
+    async fn checked(&self, arrival: &Arrival) -> Result<(PluginName, Listed, Vec<String>), Error> {
         let checked = self.engine.check(Arc::clone(&arrival.bytes)).await;
         let checked = checked.map_err(|refusal| Error::Refused(refusal.reasons))?;
+        let admitted = self.admitted(&checked, arrival);
+        let admitted = admitted.map_err(|error| {
+            self.engine.forget(&checked.plugin.reference.digest);
+            Error::Refused(vec![error.to_string()])
+        })?;
+        let (signed_by, warnings) = match admitted {
+            Admitted::Unasked => (None, Vec::new()),
+            Admitted::Signed(key) => (Some(key.to_string()), Vec::new()),
+            Admitted::Doubted(error) => (None, vec![error.to_string()]),
+        };
         let name = PluginName::new(checked.plugin.kind, checked.plugin.reference.name.as_str());
         let listed = Listed {
             plugin: Arc::new(checked.plugin),
@@ -64,9 +80,18 @@ impl PluginStore {
             bytes: u64::try_from(arrival.bytes.len()).unwrap_or(u64::MAX),
             added_at_ms: self.clock.unix_ms(),
             added_by: arrival.by.clone(),
-            signed_by: None,
+            signed_by,
         };
-        Ok((name, listed))
+        Ok((name, listed, warnings))
+    }
+
+    /// Whether the operator's rule of signatures lets it in. What is in the box needs none.
+    fn admitted(&self, checked: &Checked, arrival: &Arrival) -> Result<Admitted, signature::Error> {
+        if arrival.source == Source::BuiltIn {
+            return Ok(Admitted::Unasked);
+        }
+        let policy = &self.rules.signatures;
+        policy.admit(&Statement::of(checked), arrival.signature.as_deref())
     }
 
     /// What is to be said when the bytes are there already; their file is mended if it has to be.

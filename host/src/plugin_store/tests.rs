@@ -19,7 +19,7 @@ fn engine() -> Arc<Engine> {
 }
 
 fn open(dir: &tempfile::TempDir, engine: &Arc<Engine>) -> PluginStore {
-    PluginStore::open(dir.path(), Arc::clone(engine), ErrorRate::default()).unwrap()
+    PluginStore::open(dir.path(), Arc::clone(engine), Rules::default()).unwrap()
 }
 
 /// A component in the box, as an operator brings it: another digest in another version.

@@ -17,7 +17,7 @@ use ring::signature::{ED25519, UnparsedPublicKey};
 use crate::wasm::Checked;
 
 pub use keys::{InvalidKey, KeyId, Keys, PrivateKey, PublicKey};
-pub use policy::{Mode, Policy};
+pub use policy::{Admitted, Mode, Policy};
 
 /// Bytes of an ed25519 signature.
 const SIGNATURE_BYTES: usize = 64;

@@ -8,7 +8,7 @@ pub enum Mode {
     /// It is not looked at.
     #[default]
     Off,
-    /// It is let in, and the log says so.
+    /// It is let in, and who brings it is told.
     Warn,
     /// It is refused.
     Require,
@@ -23,6 +23,17 @@ pub struct Policy {
     pub keys: Keys,
 }
 
+/// What is known of a plugin that may come in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admitted {
+    /// Nobody asked.
+    Unasked,
+    /// Somebody signed it who is trusted.
+    Signed(KeyId),
+    /// It may come in although nobody did; why that is so.
+    Doubted(Error),
+}
+
 impl Policy {
     /// Whether a plugin may come in with this signature, the file that `conclave plugin sign` wrote; and
     /// whose it is, if that is known. What is in the box needs none: do not ask.
@@ -33,20 +44,17 @@ impl Policy {
         &self,
         statement: &Statement,
         signature: Option<&[u8]>,
-    ) -> Result<Option<KeyId>, Error> {
+    ) -> Result<Admitted, Error> {
         if self.mode == Mode::Off {
-            return Ok(None);
+            return Ok(Admitted::Unasked);
         }
         let signature = signature.map(Signature::of_file).transpose();
         let signed =
             signature.and_then(|signature| verify(&self.keys, statement, signature.as_ref()));
         match (signed, self.mode) {
-            (Ok(key), _) => Ok(Some(key)),
+            (Ok(key), _) => Ok(Admitted::Signed(key)),
             (Err(error), Mode::Require) => Err(error),
-            (Err(error), _) => {
-                tracing::warn!(%error, "a plugin is let in that nobody signed who is trusted");
-                Ok(None)
-            }
+            (Err(error), _) => Ok(Admitted::Doubted(error)),
         }
     }
 }

@@ -162,10 +162,17 @@ fn the_policy_decides_what_a_signature_is_worth() {
         policy(mode).admit(&statement(), signature.map(str::as_bytes))
     };
     let id: KeyId = ID.parse().unwrap();
-    assert_eq!(admitted(Mode::Off, Some("nonsense")), Ok(None));
-    assert_eq!(admitted(Mode::Warn, None), Ok(None));
-    assert_eq!(admitted(Mode::Warn, Some(&good)), Ok(Some(id.clone())));
-    assert_eq!(admitted(Mode::Require, Some(&good)), Ok(Some(id)));
+    assert_eq!(admitted(Mode::Off, Some("nonsense")), Ok(Admitted::Unasked));
+    let doubted = admitted(Mode::Warn, None);
+    assert_eq!(doubted, Ok(Admitted::Doubted(Error::Missing(statement()))));
+    assert_eq!(
+        admitted(Mode::Warn, Some(&good)),
+        Ok(Admitted::Signed(id.clone()))
+    );
+    assert_eq!(
+        admitted(Mode::Require, Some(&good)),
+        Ok(Admitted::Signed(id))
+    );
     assert_eq!(
         admitted(Mode::Require, Some("nonsense")),
         Err(Error::NotASignature)

@@ -142,7 +142,7 @@ async fn host(loaded: Loaded, environment: &Environment) -> Result<Serving, serv
         Some(Ok(engine)) => engine,
         _ => serve::start_engine(loaded.config.engine(), &metrics)?,
     };
-    let plugins = serve::open_plugins(&loaded.config, &engine)?;
+    let plugins = serve::open_plugins(&loaded, &engine)?;
     Host::compose(loaded, journal, engine, plugins, None, metrics)?
         .serve(listeners)
         .await
