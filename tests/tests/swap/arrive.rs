@@ -123,3 +123,18 @@ async fn an_upload_ends_where_it_is_too_large() {
     let status = plugins.raw().upload_plugin(stream).await.unwrap_err();
     assert_eq!(reason(&status), "COMPONENT_TOO_LARGE");
 }
+
+#[tokio::test]
+async fn a_host_fetches_only_from_registries_that_are_listed() {
+    let stub = StubServer::start().await.unwrap();
+    let reference = format!("127.0.0.1:9/team/vote@sha256:{}", "0".repeat(64));
+    let import = ["plugin", "import", &reference];
+    let host = Host::asking(&stub).await.unwrap();
+    let ran = refused(&host, &import).await;
+    assert!(ran.err.contains("IMPORT_OFF"), "{ran:?}");
+    let setup = Setup::asking(&stub).unwrap();
+    let allowed = setup.set("plugins.oci.allowed", "registry.example/team");
+    let host = allowed.start().await.unwrap();
+    let ran = refused(&host, &import).await;
+    assert!(ran.err.contains("REGISTRY_NOT_ALLOWED"), "{ran:?}");
+}
