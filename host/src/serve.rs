@@ -384,7 +384,7 @@ impl Host {
                 policy.scorer_default,
             ),
             registry: self.plugins.clone(),
-            import: Some(self.import.clone()),
+            import: self.import.clone(),
             live: self.run.live().clone(),
             tasks: self.tasks.clone(),
             component_bytes_max: self.config.plugins.limits.component_bytes_max,

@@ -96,8 +96,8 @@ pub struct Host {
     pub plugins: InspectPlugins,
     /// Takes plugins, and points names at them.
     pub registry: Arc<dyn Registry>,
-    /// Fetches plugins from elsewhere, if the host may.
-    pub import: Option<Arc<dyn Fetch>>,
+    /// Fetches plugins from elsewhere.
+    pub import: Arc<dyn Fetch>,
     /// The deliberations that run.
     pub live: Live,
     /// Starts what must not end with the call that began it.

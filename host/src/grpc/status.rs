@@ -61,8 +61,6 @@ pub(super) enum Refusal {
     Registry(conclave_core::registry::Error),
     /// A component was not fetched.
     Fetch(FetchError),
-    /// The host may fetch components from nowhere.
-    ImportOff,
     /// So many components are received already.
     TooManyUploads(usize),
     /// A component has more bytes than this.
@@ -164,10 +162,6 @@ pub(super) fn status(refusal: &Refusal, api: Api) -> Status {
         Refusal::NoSuchName { name, near } => registry::of_unknown(name, near),
         Refusal::Registry(error) => registry::of_registry(error),
         Refusal::Fetch(error) => registry::of_fetch(error),
-        Refusal::ImportOff => {
-            let message = "this host may fetch plugins from nowhere; its operator lists registries";
-            Fault::new(Code::FailedPrecondition, "IMPORT_OFF", &message)
-        }
         Refusal::TooManyUploads(max) => {
             let message = format!("the host takes {max} components already, and no more at once");
             Fault::new(Code::ResourceExhausted, "TOO_MANY_UPLOADS", &message)

@@ -145,8 +145,7 @@ impl ConclaveV1 {
             return Err(Refusal::field("reference", "reference must be given"));
         }
         call.concerns(&request.reference.trim());
-        let import = self.host.import.as_ref().ok_or(Refusal::ImportOff)?;
-        let fetched = import.fetch(request.reference.trim()).await?;
+        let fetched = self.host.import.fetch(request.reference.trim()).await?;
         let Fetched {
             bytes,
             signature,

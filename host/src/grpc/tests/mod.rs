@@ -89,7 +89,7 @@ impl Served {
                 policy.scorer_default,
             ),
             registry: Arc::new(registry),
-            import: Some(Arc::new(plugins::Elsewhere)),
+            import: Arc::new(plugins::Elsewhere),
             live: run.live().clone(),
             tasks: fakes.tasks.clone(),
             component_bytes_max: 64,
