@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod nats;
 pub mod openai;
 pub mod plugin_store;
+pub mod rehearsal;
 pub mod serve;
 pub mod signature;
 pub mod sqlite;

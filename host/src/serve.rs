@@ -223,7 +223,7 @@ impl Host {
             journal: journal.clone(),
             inference: Arc::new(inference),
             runtime: Arc::new(runtime.measured(Arc::new(move |call| calls.ended(call)))),
-            clock,
+            clock: clock.clone(),
             tasks: tasks.clone(),
             observers: Observers::new(observers),
             spans: SessionSpans::new(telemetry::spans::session),
@@ -235,7 +235,7 @@ impl Host {
             journal.clone(),
             plugins.clone(),
             run.clone(),
-            clock,
+            clock.clone(),
             config.terms(),
         );
         let follow = FollowDeliberation::new(journal.clone(), journal.clone(), live);
@@ -388,7 +388,8 @@ impl Host {
             live: self.run.live().clone(),
             tasks: self.tasks.clone(),
             component_bytes_max: self.config.plugins.limits.component_bytes_max,
-            clock: self.clock,
+            components: self.plugins.clone(),
+            clock: self.clock.clone(),
             health: Arc::new(move || {
                 let journal = Arc::clone(&journal);
                 let told = nats.as_ref().is_none_or(|nats| nats.is_connected())

@@ -249,16 +249,33 @@ impl ReadAccount {
     /// # Errors
     /// [`Error::NotFound`] for an unknown id, and for one of another tenant.
     pub async fn read(&self, tenant: &Tenant, id: &DeliberationId) -> Result<Account, Error> {
+        let records = self.records(tenant, id).await?;
+        Account::of(&records).ok_or_else(|| corrupt(id))
+    }
+
+    /// All records of a deliberation up to now.
+    ///
+    /// # Errors
+    /// As [`ReadAccount::read`].
+    pub async fn records(
+        &self,
+        tenant: &Tenant,
+        id: &DeliberationId,
+    ) -> Result<Vec<Record>, Error> {
         let records = self.journal.read(id, Seq::START).await?;
-        let account = Account::of(&records).ok_or_else(|| Error::Corrupt {
-            id: id.clone(),
-            seq: Seq::START.next(),
-            reason: "the first entry is not `accepted`".to_owned(),
-        })?;
-        if account.accepted.tenant != *tenant {
-            return Err(Error::NotFound(id.clone()));
+        match records.first().map(|record| &record.entry) {
+            Some(Entry::Accepted(accepted)) if accepted.tenant == *tenant => Ok(records),
+            Some(Entry::Accepted(_)) => Err(Error::NotFound(id.clone())),
+            _ => Err(corrupt(id)),
         }
-        Ok(account)
+    }
+}
+
+fn corrupt(id: &DeliberationId) -> Error {
+    Error::Corrupt {
+        id: id.clone(),
+        seq: Seq::START.next(),
+        reason: "the first entry is not `accepted`".to_owned(),
     }
 }
 

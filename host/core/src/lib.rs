@@ -22,6 +22,7 @@ pub mod journal;
 pub mod limits;
 pub mod listing;
 pub mod live;
+pub mod notebook;
 pub mod observer;
 pub mod outbox;
 pub mod outcome;

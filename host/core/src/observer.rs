@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::entry::{Accepted, Entry, Record};
+use crate::generation::GenerationRequest;
+use crate::ids::JobId;
 
 /// Sees what happens in all deliberations.
 ///
@@ -12,6 +14,10 @@ use crate::entry::{Accepted, Entry, Record};
 pub trait Observer: Send + Sync {
     /// Takes note of a record. Called on the session's path: it must not block or wait.
     fn journaled(&self, accepted: &Accepted, record: &Record);
+
+    /// Takes note of what a plugin asks for, in a replay too: the journal holds only the request's
+    /// digest. Called as [`Observer::journaled`] is. Most do not want to know.
+    fn asked(&self, _job: JobId, _request: &GenerationRequest) {}
 }
 
 /// All observers of a host, none by default.
@@ -23,6 +29,13 @@ impl Observers {
     #[must_use]
     pub fn new(observers: Vec<Arc<dyn Observer>>) -> Self {
         Self(observers.into())
+    }
+
+    /// Shows a request.
+    pub(crate) fn asked(&self, job: JobId, request: &GenerationRequest) {
+        for observer in self.0.iter() {
+            observer.asked(job, request);
+        }
     }
 
     /// Shows a durable record of the deliberation whose first record is `first`.

@@ -262,7 +262,7 @@ impl RunDeliberation {
     async fn read_again(&self, id: &DeliberationId, handle: &Arc<Handle>) -> Option<Vec<Record>> {
         loop {
             tokio::select! {
-                () = tokio::time::sleep(JOURNAL_RETRY) => {}
+                () = self.ports.clock.sleep(JOURNAL_RETRY) => {}
                 // A wish to cancel is fulfilled by the session, once the journal takes that.
                 () = handle.paused() => {
                     self.let_rest(id, handle);

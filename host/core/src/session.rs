@@ -162,7 +162,7 @@ impl Session {
         let accepted = Accepted::clone(accepted);
         let log = Log::continuing(
             accepted.id.clone(),
-            ports.clock,
+            ports.clock.clone(),
             accepted.accepted_at_ms,
             &records,
         );
@@ -238,7 +238,7 @@ impl Session {
                 }
                 Wish::Pause | Wish::Run => Ending::Pause,
             },
-            () = tokio::time::sleep_until(self.ports.clock.instant_of(deadline)) => {
+            () = self.ports.clock.sleep_until(self.ports.clock.instant_of(deadline)) => {
                 Ending::Verdict(Verdict::Failed(self.deadline_passed()))
             }
             proposal = self.deliberate() => match proposal {

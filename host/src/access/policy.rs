@@ -67,6 +67,7 @@ const METHODS: &[(&str, &str, Rule)] = &[
     ("conclave.v1.Records", "GetGeneration", VIEWS),
     ("conclave.v1.Records", "ListScores", VIEWS),
     ("conclave.v1.Records", "GetUsage", VIEWS),
+    ("conclave.v1.Records", "ExportRecord", VIEWS),
     ("conclave.v1.Plugins", "ListPlugins", VIEWS),
     ("conclave.v1.Plugins", "GetPlugin", VIEWS),
     ("conclave.v1.Plugins", "UploadPlugin", STEERS),
@@ -78,6 +79,7 @@ const METHODS: &[(&str, &str, Rule)] = &[
     ("conclave.v1.Plugins", "RollbackPlugin", STEERS),
     ("conclave.v1.Plugins", "ListPluginChanges", VIEWS),
     ("conclave.v1.Plugins", "ListPluginUse", VIEWS),
+    ("conclave.v1.Plugins", "DownloadPlugin", VIEWS),
     (DOCUMENTED, "ExecuteDeliberation", WORKS.legacy()),
     (DOCUMENTED, "GetDeliberationStatus", VIEWS.legacy()),
     (DOCUMENTED, "GetStatus", VIEWS.legacy()),
@@ -184,7 +186,7 @@ mod tests {
     #[test]
     fn whoever_only_looks_changes_nothing() {
         for (_, method, rule) in METHODS {
-            let looks = ["Get", "List", "Watch", "Wait", "*"];
+            let looks = ["Get", "List", "Watch", "Wait", "Export", "Download", "*"];
             let looks = looks.iter().any(|verb| method.starts_with(verb));
             assert_eq!(rule.changes, !looks, "{method}");
             assert!(rule.role <= Some(Role::Viewer) || rule.changes, "{method}");

@@ -72,6 +72,12 @@ pub enum Command {
     ///
     /// What was generated before stays in its journal. A deliberation that has ended stays as it is.
     Cancel(CancelArgs),
+    /// Run a past deliberation once more, offline, and print each step.
+    ///
+    /// The components that it ran on get every answer from its record: no model is called. With
+    /// --plugin another component takes the part of its kind: the first step that differs is shown,
+    /// and what would have come of it. With --export the record becomes a fixture of `plugin test`.
+    Replay(Box<ReplayArgs>),
     /// Work on plugins.
     ///
     /// A plugin is a WebAssembly component of one of the worlds of `conclave:deliberation`.
@@ -403,13 +409,20 @@ pub enum PluginCommand {
     /// Check whether a component may be a plugin, without a host.
     ///
     /// The checks and their words are those of the host: it must be a component of a known world,
-    /// import only what is linked, fit the limits, compile, and describe itself by the rules.
+    /// import only what is linked, fit the limits, compile, describe itself by the rules, and survive a
+    /// deliberation with three agents and a scripted model server.
     Check(PluginCheckArgs),
     /// Sign a component, for hosts that want to know whose it is.
     ///
     /// The component is checked first: what is signed is its bytes, and the name, version and world by
     /// which it describes itself. The signature is a line of text beside the component.
     Sign(PluginSignArgs),
+    /// Test a plugin in the real runtime, by its cases and the conformance suite.
+    ///
+    /// Runs every `tests/*.toml` of a project against a scripted model server or a recorded
+    /// deliberation, and then the rules that every plugin must keep; nothing waits in real time. Prints
+    /// a line for each, and of what failed what was expected, what came, and every step.
+    Test(PluginTestArgs),
     /// List the plugins that a host has.
     ///
     /// A star marks the plugins of requests that name none; held is how many unfinished deliberations run
@@ -480,6 +493,55 @@ pub struct PluginSignArgs {
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `conclave plugin test`
+#[derive(Debug, Args)]
+#[command(after_help = help::PLUGIN_TEST)]
+pub struct PluginTestArgs {
+    /// A project's directory, or a component with `tests` beside it.
+    pub path: PathBuf,
+    /// Only cases and rules whose name holds this text.
+    pub filter: Option<String>,
+    /// The component [default: what the project's last build made].
+    #[arg(long, value_name = "FILE")]
+    pub component: Option<PathBuf>,
+    /// Only the conformance suite, no cases.
+    #[arg(long)]
+    pub conformance: bool,
+    /// The plugin's params in the conformance suite [default: {}, or those of its first case].
+    #[arg(long, value_name = "JSON")]
+    pub params: Option<String>,
+    /// A configuration whose [plugins.limits] apply.
+    #[arg(long, value_name = "FILE", env = "CONCLAVE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `conclave replay`
+#[derive(Debug, Args)]
+#[command(after_help = help::REPLAY)]
+pub struct ReplayArgs {
+    /// The deliberation's id; not needed with --record.
+    #[arg(required_unless_present = "record", conflicts_with = "record")]
+    pub id: Option<String>,
+    /// Another component, to be run on what was recorded.
+    #[arg(long, value_name = "FILE")]
+    pub plugin: Option<PathBuf>,
+    /// Write the record to this file, for `plugin test`, instead of replaying it.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["plugin", "record"])]
+    pub export: Option<PathBuf>,
+    /// Read the record, and the components, from a host's data directory; the host may run.
+    #[arg(long, value_name = "DIR", conflicts_with = "record")]
+    pub data_dir: Option<PathBuf>,
+    /// Read the record from an exported file.
+    #[arg(long, value_name = "FILE", requires = "plugin")]
+    pub record: Option<PathBuf>,
+    /// Where the host is.
+    #[command(flatten)]
+    pub connection: Connection,
 }
 
 /// `conclave completions`

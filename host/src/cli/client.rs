@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use conclave_core::ids::Digest;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -230,6 +231,39 @@ impl Client {
             .get_usage(timed(pb::GetUsageRequest { name }))
             .await?;
         Ok(answer.into_inner())
+    }
+
+    /// The journal of a deliberation, as a file; tells of its bytes as they come.
+    pub(super) async fn record(
+        &mut self,
+        uid: &str,
+        received: impl Fn(usize),
+    ) -> Result<Vec<u8>, Refused> {
+        let request = pb::ExportRecordRequest { name: name_of(uid) };
+        let mut pieces = self.records.export_record(request).await?.into_inner();
+        let mut file = Vec::new();
+        while let Some(piece) = pieces.message().await? {
+            file.extend(piece.data);
+            received(file.len());
+        }
+        Ok(file)
+    }
+
+    /// The bytes of a component; tells of them as they come.
+    pub(super) async fn component(
+        &mut self,
+        digest: &Digest,
+        received: impl Fn(usize),
+    ) -> Result<Vec<u8>, Refused> {
+        let name = format!("plugins/{digest}");
+        let request = pb::DownloadPluginRequest { name };
+        let mut pieces = self.plugins.download_plugin(request).await?.into_inner();
+        let mut file = Vec::new();
+        while let Some(piece) = pieces.message().await? {
+            file.extend(piece.data);
+            received(file.len());
+        }
+        Ok(file)
     }
 
     pub(super) async fn cancel(

@@ -180,6 +180,40 @@ Environment:
   CONCLAVE_TOKEN  the bearer token, instead of --token-file
   CONCLAVE_CA     the root of the host's certificate, as --ca";
 
+pub(super) const REPLAY: &str = "\
+Examples:
+  conclave replay deliberation-0198c1…
+  conclave replay deliberation-0198c1… --plugin my_strategy.wasm
+  conclave replay deliberation-0198c1… --export tests/no-majority.jsonl
+  conclave replay deliberation-0198c1… --data-dir /var/lib/conclave
+  conclave replay --record tests/no-majority.jsonl --plugin my_strategy.wasm
+
+An exported record holds the task, every answer and every candidate.
+
+Exit codes:
+  0 every step was repeated, with --export written
+  1 a step differs, or it is not found, or there is no host; 2 wrong usage
+
+Environment:
+  CONCLAVE_ADDR   where the host is, as --addr
+  CONCLAVE_TOKEN  the bearer token, instead of --token-file
+  CONCLAVE_CA     the root of the host's certificate, as --ca";
+
+pub(super) const PLUGIN_TEST: &str = "\
+Examples:
+  conclave plugin test .
+  conclave plugin test . majority                 what has `majority` in its name
+  conclave plugin test my_strategy.wasm --conformance
+  conclave plugin test . --component out.wasm --json | jq .failed
+
+`plugins/TESTING.md` says what stands in a case.
+
+Exit codes:
+  0 all passed, 1 some failed, 2 wrong usage, or a case that cannot be read
+
+Environment:
+  CONCLAVE_CONFIG   the TOML file, as --config";
+
 pub(super) const PLUGIN: &str = "\
 Examples:
   conclave plugin check target/wasm32-wasip2/release/my_strategy.wasm

@@ -19,10 +19,13 @@ mod live;
 mod params;
 mod plugin;
 mod plugin_sign;
+mod plugin_test;
 mod plugins;
+mod replay;
 mod report;
 mod scratch;
 pub mod steer;
+mod steps;
 mod story;
 mod terminal;
 #[cfg(test)]
@@ -41,7 +44,8 @@ use crate::wasm;
 pub use args::{
     CancelArgs, Cli, Command, CompileComponentArgs, CompletionsArgs, Connection, DemoArgs, GetArgs,
     ListArgs, PluginCheckArgs, PluginCommand, PluginInspectArgs, PluginListArgs, PluginSignArgs,
-    RunArgs, ServeArgs, TokenCommand, TokenHashArgs, TokenNewArgs, WatchArgs,
+    PluginTestArgs, ReplayArgs, RunArgs, ServeArgs, TokenCommand, TokenHashArgs, TokenNewArgs,
+    WatchArgs,
 };
 use terminal::Terminal;
 
@@ -84,6 +88,10 @@ pub async fn run(command: Command, environment: &Environment) -> ExitCode {
         Command::Plugin(PluginCommand::Sign(args)) => {
             plugin_sign::sign(args, environment, &mut terminal).await
         }
+        Command::Plugin(PluginCommand::Test(args)) => {
+            Box::pin(plugin_test::test(args, environment, &mut terminal)).await
+        }
+        Command::Replay(args) => Box::pin(replay::replay(args, &mut terminal)).await,
         Command::Completions(args) => completions::print(args, &mut terminal),
         Command::Plugin(PluginCommand::List(args)) => plugins::list(args, &mut terminal).await,
         Command::Plugin(PluginCommand::Inspect(args)) => {
@@ -133,6 +141,8 @@ fn wants_json(command: &Command) -> bool {
         Command::Plugin(PluginCommand::Check(args)) => args.json,
         Command::Completions(_) | Command::CompileComponent(_) => false,
         Command::Plugin(PluginCommand::Sign(args)) => args.json,
+        Command::Plugin(PluginCommand::Test(args)) => args.json,
+        Command::Replay(args) => args.connection.json,
         Command::Plugin(PluginCommand::List(args)) => args.connection.json,
         Command::Plugin(PluginCommand::Inspect(args)) => args.connection.json,
         Command::Plugin(PluginCommand::Steer(command)) => command.connection().json,

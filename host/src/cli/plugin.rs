@@ -9,7 +9,7 @@ use super::Exit;
 use super::args::PluginCheckArgs;
 use super::failure::Usage;
 use super::plugin_sign;
-use super::terminal::{Terminal, clean};
+use super::terminal::{Terminal, clean, one_line};
 use crate::config::{self, Environment, Loaded, Sources};
 use crate::signature::KeyId;
 use crate::wasm::{Checked, Engine, EngineConfig, Refusal};
@@ -88,8 +88,12 @@ pub(super) fn as_text(
     signer: Option<&KeyId>,
 ) -> String {
     match verdict {
-        Ok(Checked { plugin, contract }) => format!(
-            "{path} is a {kind}: {reference}, contract {contract}\n  {summary}\n  sha256:{digest}\n{signed}",
+        Ok(Checked {
+            plugin,
+            contract,
+            canned,
+        }) => format!(
+            "{path} is a {kind}: {reference}, contract {contract}\n  {summary}\n  sha256:{digest}\n  {canned}\n{signed}",
             kind = plugin.kind,
             reference = plugin.reference,
             summary = clean(&plugin.descriptor.summary),
@@ -97,6 +101,7 @@ pub(super) fn as_text(
             signed = signer
                 .map(|key| format!("  signed with the trusted key {key}\n"))
                 .unwrap_or_default(),
+            canned = one_line(&canned.to_string(), 400),
         ),
         Err(refusal) => {
             let reasons = refusal
@@ -113,13 +118,18 @@ pub(super) fn as_text(
 
 fn as_json(verdict: &Result<Checked, Refusal>, signer: Option<&KeyId>) -> Value {
     match verdict {
-        Ok(Checked { plugin, contract }) => json!({
+        Ok(Checked {
+            plugin,
+            contract,
+            canned,
+        }) => json!({
             "ok": true,
             "kind": plugin.kind,
             "name": plugin.reference.name,
             "version": plugin.reference.version,
             "digest": plugin.reference.digest,
             "contract": contract,
+            "rehearsal": canned.to_string(),
             "summary": plugin.descriptor.summary,
             "signed_by": signer.map(ToString::to_string),
             "params_schema": serde_json::from_str::<Value>(&plugin.descriptor.params_schema).ok(),

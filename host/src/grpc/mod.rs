@@ -31,6 +31,8 @@ use conclave_core::tasks::Tasks;
 use futures::future::BoxFuture;
 use prost::Message as _;
 
+use crate::wasm::Components;
+
 pub use self::call::CallMeter;
 pub use self::health::{Health, Readiness};
 pub use self::server::{ResponseShape, Server, Settings, server};
@@ -104,6 +106,8 @@ pub struct Host {
     pub tasks: Tasks,
     /// Bytes that a component may have.
     pub component_bytes_max: u64,
+    /// Their components.
+    pub components: Arc<dyn Components>,
     /// The time.
     pub clock: Clock,
     /// How the host stands now, for `GetStatus`; it is asked at each call.

@@ -69,6 +69,8 @@ pub(super) enum Refusal {
     Stalled(Duration),
     /// What the client streams ended with this.
     Broken(Status),
+    /// A component cannot be read for now.
+    Unreadable(String),
     /// The plugins are others than they were when a list was begun.
     PluginsChanged,
     /// The host starts or stops.
@@ -173,6 +175,10 @@ pub(super) fn status(refusal: &Refusal, api: Api) -> Status {
             Fault::new(Code::Aborted, "UPLOAD_STALLED", &message)
         }
         Refusal::Broken(status) => return status.clone(),
+        Refusal::Unreadable(name) => {
+            let message = format!("the component `{name}` cannot be read for now");
+            Fault::new(Code::Unavailable, "PLUGIN_UNREADABLE", &message).retried_after(RETRY_LATER)
+        }
         Refusal::PluginsChanged => {
             let message =
                 "the plugins have changed since the first page; begin again without a token";

@@ -15,6 +15,13 @@ use super::{Error, OwnedStep, PluginStore};
 /// Name and bytes of each plugin in the box.
 pub(super) const BUILT_IN: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/plugins.rs"));
 
+/// The component of a plugin in the box.
+#[must_use]
+pub fn built_in(name: &str) -> Option<&'static [u8]> {
+    let found = BUILT_IN.iter().find(|(known, _)| *known == name);
+    found.map(|(_, bytes)| *bytes)
+}
+
 impl PluginStore {
     /// Loads the plugins in the box. Each serves its name until an operator chooses another component.
     ///

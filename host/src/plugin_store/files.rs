@@ -88,6 +88,12 @@ impl ComponentFiles {
         Ok(digest)
     }
 
+    /// The files in `dir`, to be read only: nothing there is made or removed, so a host may run on them.
+    #[must_use]
+    pub fn reading(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into() }
+    }
+
     /// The bytes of a component.
     ///
     /// # Errors

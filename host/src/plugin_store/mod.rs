@@ -37,6 +37,7 @@ use crate::wasm::{Components, Engine, NoBytes};
 use self::database::{Database, Step};
 use self::table::{Entry, Table};
 
+pub use self::built_in::built_in;
 pub use self::database::Error as DatabaseError;
 pub use self::files::{ComponentFiles, FileError};
 

@@ -152,6 +152,30 @@ impl SqliteJournal {
     }
 }
 
+/// A journal's file, to be read only: a host may write to it meanwhile.
+#[derive(Debug)]
+pub struct SqliteRecords {
+    readers: Readers,
+}
+
+impl SqliteRecords {
+    /// The journal at `path`, which is opened when it is read first.
+    #[must_use]
+    pub fn at(path: impl AsRef<Path>) -> Self {
+        Self {
+            readers: Readers::new(path.as_ref()),
+        }
+    }
+
+    /// All records of a deliberation up to now.
+    ///
+    /// # Errors
+    /// As [`Journal::read`]; [`Error::Unavailable`] when there is no journal.
+    pub async fn read(&self, id: &DeliberationId) -> Result<Vec<Record>, Error> {
+        self.readers.records(id.clone(), Seq::START).await
+    }
+}
+
 #[async_trait]
 impl Journal for SqliteJournal {
     async fn create(

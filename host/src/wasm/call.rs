@@ -68,6 +68,11 @@ impl<'a> Open<'a> {
         call: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         let result = call.await;
+        if let Err(error @ (Error::Trapped(_) | Error::LimitExceeded { .. })) = &result {
+            let (plugin, kind) = (self.plugin, self.kind);
+            self.span
+                .in_scope(|| tracing::warn!(plugin, %kind, %error, "a plugin ended badly"));
+        }
         self.result = match &result {
             Ok(_) => "answered",
             Err(Error::Refused(_)) => "refused",

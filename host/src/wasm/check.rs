@@ -14,6 +14,7 @@ use super::verdict::Verdict;
 use super::work::Work;
 use super::world::World;
 use super::{descriptor, outline};
+use crate::rehearsal::canned::{Canned, canned};
 
 /// A component that may be a plugin, and is ready to run.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub struct Checked {
     pub plugin: Plugin,
     /// The contract version that it is served as, for example `0.1`.
     pub contract: &'static str,
+    /// What became of its canned deliberation.
+    pub canned: Canned,
 }
 
 impl Checked {
@@ -82,8 +85,8 @@ impl std::error::Error for Refusal {}
 
 impl Engine {
     /// Checks a component: that it is one, is of a world that is served, imports only what is linked,
-    /// fits the limits, compiles, and describes itself by the rules. One that was accepted before by
-    /// the same rules is neither compiled nor run again.
+    /// fits the limits, compiles, describes itself by the rules, and survives a canned deliberation.
+    /// One that was accepted before by the same rules is neither compiled nor run again.
     ///
     /// # Errors
     /// All reasons that were found.
@@ -122,7 +125,10 @@ impl Engine {
         };
         let prepared = self.prepare(digest, bytes).await?;
         let checked = match self.describe(&prepared, digest).await {
-            Ok(descriptor) => accepted(digest, prepared.world, descriptor),
+            Ok(descriptor) => match accepted(digest, prepared.world, descriptor) {
+                Ok(checked) => self.rehearse(&prepared, checked).await,
+                Err(refusal) => Err(refusal),
+            },
             Err(refusal) => Err(refusal),
         };
         match &checked {
@@ -140,14 +146,28 @@ impl Engine {
         let mut store = self.store(&format!("sha256:{}", digest.short()), None);
         let meter = store.data().meter();
         let called = Arc::clone(prepared);
-        let call = async move { called.describe(&mut store).await };
+        let limits = self.limits.clone();
+        let call = async move {
+            let described = called.describe(&mut store).await;
+            described.map_err(|error| ended(&error, &limits, store.data()))
+        };
         let described = self.background.run(meter, call).await;
-        described.map_err(|error| {
-            Refusal::because(format!(
-                "`describe` failed: {}",
-                ended(&error, &self.limits)
-            ))
-        })
+        described.map_err(|error| Refusal::because(format!("`describe` failed: {error}")))
+    }
+
+    /// Lets it deliberate once. One plugin does at a time: its instances are beside those of the
+    /// host's deliberations.
+    async fn rehearse(
+        &self,
+        prepared: &Arc<Prepared>,
+        checked: Checked,
+    ) -> Result<Checked, Refusal> {
+        let turn = self.rehearsing.acquire().await;
+        let _turn = turn.expect("the semaphore is never closed");
+        let plugin = &checked.plugin;
+        let solo = self.solo_of(Arc::clone(prepared), plugin.reference.digest);
+        let canned = canned(&solo, plugin).await.map_err(Refusal::because)?;
+        Ok(Checked { canned, ..checked })
     }
 
     /// What an earlier check has written down, by whatever rules.
@@ -192,9 +212,11 @@ fn accepted(digest: Digest, world: World, descriptor: Descriptor) -> Result<Chec
         descriptor,
         params,
     };
+    let canned = Canned::Skipped("it was when it was accepted first".to_owned());
     Ok(Checked {
         plugin,
         contract: world.contract,
+        canned,
     })
 }
 

@@ -9,7 +9,10 @@ use conclave_core::session::Guest;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
-use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, Store};
+use wasmtime::{
+    Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, Store,
+    WasmBacktraceDetails,
+};
 
 use super::artifacts::Artifacts;
 use super::background::Background;
@@ -94,6 +97,8 @@ pub struct Engine {
     /// One at a time prepares a component.
     pub(super) turns: Turns,
     on_work: Option<OnWork>,
+    /// One rehearsal at a time.
+    pub(super) rehearsing: Semaphore,
     pub(super) strategies: Arc<Semaphore>,
     /// Apart from strategies, which hold their permit while they wait for a scorer.
     pub(super) scorers: Arc<Semaphore>,
@@ -149,6 +154,7 @@ impl Engine {
             checking: Semaphore::new(CHECKS_MAX),
             turns: Turns::default(),
             on_work: None,
+            rehearsing: Semaphore::new(1),
             strategies: Arc::new(Semaphore::new(as_usize(config.instances_max))),
             scorers: Arc::new(Semaphore::new(as_usize(scorers_max))),
             background,
@@ -215,6 +221,8 @@ pub(super) fn options() -> Config {
         .concurrency_support(false)
         // The contract knows 32 bits. What nobody needs is one thing less to go wrong.
         .wasm_memory64(false)
+        // File and line in the backtrace of a trap, where the component has debugging information.
+        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
         .memory_init_cow(true);
     options
 }

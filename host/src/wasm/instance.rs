@@ -10,14 +10,17 @@ use wasmtime::component::{ResourceTable, ResourceTableError};
 use wasmtime::{CallHook, Store, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 
+use super::calls::{Calls, Detail};
 use super::cpu::Meter;
 use super::limits::{Ceiling, LimitExceeded, PluginLimits, as_usize, key};
 use super::log::Log;
 use super::timers::Timers;
 use super::wasi;
 
-/// Frames of a trap's backtrace that its message names.
-const FRAMES_MAX: usize = 5;
+/// Frames of a backtrace that its message names.
+const FRAMES_MAX: usize = 8;
+/// Characters of a file's path.
+const FILE_CHARS_MAX: usize = 60;
 /// Characters of a frame's name.
 const NAME_CHARS_MAX: usize = 100;
 /// Characters of a trap's message.
@@ -32,6 +35,7 @@ pub(super) struct State {
     pub(super) log: Log,
     wasi: WasiCtx,
     ceiling: Ceiling,
+    last_calls: Calls,
     calls: u64,
     calls_max: u64,
     meter: Arc<Meter>,
@@ -47,6 +51,11 @@ impl State {
     /// The meter that must count the polls of the instance's future.
     pub(super) fn meter(&self) -> Arc<Meter> {
         Arc::clone(&self.meter)
+    }
+
+    /// Remembers a call for the message of an error.
+    pub(super) fn note(&mut self, function: &'static str, detail: Detail) {
+        self.last_calls.note(function, detail);
     }
 
     fn count_call(&mut self) -> Result<(), LimitExceeded> {
@@ -109,6 +118,7 @@ pub(super) fn store(
         timers: Timers::default(),
         log,
         ceiling: Ceiling::new(limits),
+        last_calls: Calls::default(),
         calls: 0,
         calls_max: limits.calls_max,
         meter: Meter::new(limits),
@@ -135,8 +145,21 @@ pub(super) struct StoppedBySession;
 #[error("used {0} outside a deliberation")]
 pub(super) struct OutsideDeliberation(pub(super) &'static str);
 
-/// Why an instance ended without an answer, from what wasmtime says.
-pub(super) fn ended(error: &wasmtime::Error, limits: &PluginLimits) -> Error {
+/// Why an instance ended without an answer, from what wasmtime says: with the place in its code, and
+/// the last calls that it made.
+pub(super) fn ended(error: &wasmtime::Error, limits: &PluginLimits, state: &State) -> Error {
+    let place = format!("{}{}", backtrace(error), state.last_calls);
+    match reason(error, limits) {
+        Error::Trapped(message) => Error::Trapped(message + &place),
+        Error::LimitExceeded { limit, detail } => Error::LimitExceeded {
+            limit,
+            detail: detail + &place,
+        },
+        other => other,
+    }
+}
+
+fn reason(error: &wasmtime::Error, limits: &PluginLimits) -> Error {
     if error.is::<StoppedBySession>() {
         return Error::Stopped;
     }
@@ -175,30 +198,61 @@ pub(super) fn ended(error: &wasmtime::Error, limits: &PluginLimits) -> Error {
     Error::Trapped(trap_message(error, &cause))
 }
 
-/// The cause and where it was, short enough for a client.
+/// The cause, short enough for a client.
 fn trap_message(error: &wasmtime::Error, cause: &str) -> String {
     let cause = match error.downcast_ref::<I32Exit>() {
         Some(I32Exit(status)) => format!("called exit with status {status}"),
         None => cause.trim_start_matches("wasm trap: ").to_owned(),
     };
-    let mut message: String = cause.chars().take(MESSAGE_CHARS_MAX).collect();
+    cause.chars().take(MESSAGE_CHARS_MAX).collect()
+}
+
+/// Where it was, the innermost function first; empty where that is not known.
+fn backtrace(error: &wasmtime::Error) -> String {
     let frames = error
         .downcast_ref::<WasmBacktrace>()
         .map_or(&[][..], WasmBacktrace::frames);
-    let names: Vec<_> = frames.iter().take(FRAMES_MAX).map(frame_name).collect();
-    if !names.is_empty() {
-        message.push_str(&format!(" (in {})", names.join(" < ")));
+    let names = frames.iter().map(frame_name);
+    let names = names.skip_while(|name| is_panicking(name));
+    let names: Vec<_> = names.take(FRAMES_MAX).collect();
+    match names.as_slice() {
+        [] => String::new(),
+        names => format!(" (in {})", names.join(" < ")),
     }
-    message
+}
+
+/// Whether a function is what Rust ends a panic with: whoever panicked comes behind it.
+fn is_panicking(name: &str) -> bool {
+    let parts = [
+        "panicking::",
+        "rust_panic",
+        "__rust",
+        "rust_begin_unwind",
+        "panic_abort",
+        "std::process::abort",
+        "std::sys::",
+        "core::ops::function::",
+    ];
+    name == "abort" || parts.iter().any(|part| name.contains(part))
 }
 
 fn frame_name(frame: &wasmtime::FrameInfo) -> String {
-    match frame.func_name() {
-        // The component wrote it, and need not keep it short.
+    // The component wrote all of it, and need not keep it short.
+    let mut name: String = match frame.func_name() {
         Some(name) => format!("{:#}", rustc_demangle::demangle(name))
             .chars()
             .take(NAME_CHARS_MAX)
             .collect(),
         None => format!("function {}", frame.func_index()),
+    };
+    let place = frame.symbols().iter().find_map(|symbol| {
+        let (file, line) = (symbol.file()?, symbol.line()?);
+        Some((file, line))
+    });
+    if let Some((file, line)) = place {
+        let skipped = file.chars().count().saturating_sub(FILE_CHARS_MAX);
+        let file: String = file.chars().skip(skipped).collect();
+        name.push_str(&format!(" at {file}:{line}"));
     }
+    name
 }

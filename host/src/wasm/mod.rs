@@ -8,6 +8,7 @@
 mod artifacts;
 mod background;
 mod call;
+mod calls;
 mod check;
 mod code;
 mod compile;
@@ -21,6 +22,7 @@ mod limits;
 mod log;
 mod outline;
 mod runtime;
+mod solo;
 mod ticker;
 mod timers;
 mod turns;
@@ -36,6 +38,7 @@ pub use compile::{Bounds, Compiler, compile_as_child};
 pub use engine::{Engine, EngineConfig, EngineError};
 pub use limits::PluginLimits;
 pub use runtime::{Components, NoBytes, WasmRuntime};
+pub use solo::Solo;
 pub use work::{OnWork, Work};
 
 #[cfg(test)]

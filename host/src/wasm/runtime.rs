@@ -12,11 +12,13 @@ use conclave_core::runtime::{Error, PluginTask, Runtime};
 use conclave_core::session::Guest;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument as _;
+use wasmtime::Store;
 
 use super::call::{OnCall, Open};
-use super::component::{Linked, Prepared};
+use super::component::{Linked, Prepared, Scorer, Strategy};
 use super::engine::Engine;
-use super::instance::ended;
+use super::instance::{State, ended};
+use super::limits::PluginLimits;
 
 /// How long to wait before a component that cannot be read is tried again.
 const READ_RETRY: Duration = Duration::from_millis(500);
@@ -112,13 +114,45 @@ impl WasmRuntime {
             }
         }
     }
+}
 
-    fn answered<T>(&self, result: wasmtime::Result<Result<T, String>>) -> Result<T, Error> {
-        match result {
-            Ok(answer) => answer.map_err(Error::Refused),
-            Err(error) => Err(ended(&error, &self.engine.limits)),
-        }
+/// Runs a strategy in the instance that this store is for.
+pub(super) async fn deliberate(
+    strategy: Arc<dyn Strategy>,
+    mut store: Store<State>,
+    limits: &PluginLimits,
+    task: PluginTask,
+) -> Result<Proposal, Error> {
+    let result = strategy.deliberate(&mut store, task).await;
+    answered(result, limits, &store)
+}
+
+/// Runs a scorer in the instance that this store is for.
+pub(super) async fn evaluate(
+    scorer: Arc<dyn Scorer>,
+    mut store: Store<State>,
+    limits: &PluginLimits,
+    task: PluginTask,
+    candidates: Vec<Candidate>,
+) -> Result<Vec<Score>, Error> {
+    let result = scorer.evaluate(&mut store, task, candidates).await;
+    answered(result, limits, &store)
+}
+
+fn answered<T>(
+    result: wasmtime::Result<Result<T, String>>,
+    limits: &PluginLimits,
+    store: &Store<State>,
+) -> Result<T, Error> {
+    match result {
+        Ok(answer) => answer.map_err(Error::Refused),
+        Err(error) => Err(ended(&error, limits, store.data())),
     }
+}
+
+/// The error of a plugin that is run as what it is not.
+pub(super) fn other_kind(wanted: Kind) -> Error {
+    Error::Unavailable(OtherKind(wanted).into())
 }
 
 #[async_trait]
@@ -131,22 +165,22 @@ impl Runtime for WasmRuntime {
     ) -> Result<Proposal, Error> {
         let prepared = self.prepared(strategy.digest).await?;
         let Linked::Strategy(linked) = &prepared.linked else {
-            let other = OtherKind(Kind::Strategy);
-            return Err(Error::Unavailable(other.into()));
+            return Err(other_kind(Kind::Strategy));
         };
         let linked = Arc::clone(linked);
         let permit = permit(&self.engine.strategies).await;
-        let mut store = self.engine.store(&strategy.to_string(), Some(guest));
+        let store = self.engine.store(&strategy.to_string(), Some(guest));
         let meter = store.data().meter();
         let open = Open::new(Kind::Strategy, strategy, &meter, self.on_call.as_ref());
+        let limits = self.engine.limits.clone();
         // It owns what it needs: dropped in the middle of a turn, it lives to the end of that.
         let call = async move {
             let _permit = permit;
-            linked.deliberate(&mut store, task).await
+            deliberate(linked, store, &limits, task).await
         };
         let call = call.instrument(open.span());
         let result = self.engine.background.run(Arc::clone(&meter), call);
-        open.run(async { self.answered(result.await) }).await
+        open.run(result).await
     }
 
     async fn evaluate(
@@ -158,21 +192,21 @@ impl Runtime for WasmRuntime {
     ) -> Result<Vec<Score>, Error> {
         let prepared = self.prepared(scorer.digest).await?;
         let Linked::Scorer(linked) = &prepared.linked else {
-            let other = OtherKind(Kind::Scorer);
-            return Err(Error::Unavailable(other.into()));
+            return Err(other_kind(Kind::Scorer));
         };
         let linked = Arc::clone(linked);
         let permit = permit(&self.engine.scorers).await;
-        let mut store = self.engine.store(&scorer.to_string(), Some(guest));
+        let store = self.engine.store(&scorer.to_string(), Some(guest));
         let meter = store.data().meter();
         let open = Open::new(Kind::Scorer, scorer, &meter, self.on_call.as_ref());
+        let limits = self.engine.limits.clone();
         let call = async move {
             let _permit = permit;
-            linked.evaluate(&mut store, task, candidates).await
+            evaluate(linked, store, &limits, task, candidates).await
         };
         let call = call.instrument(open.span());
         let result = self.engine.background.run(Arc::clone(&meter), call);
-        open.run(async { self.answered(result.await) }).await
+        open.run(result).await
     }
 }
 

@@ -36,7 +36,7 @@ async fn fail_beside(parts: &Parts<'_>) -> anyhow::Result<pb::Deliberation> {
         .await?;
     let client = host.client().await?;
     let beside = Beside::start(&stub, &client).await?;
-    let hostile = draft(&["answer:yes"]).strategy("hostile-text", json!({}));
+    let hostile = draft(&["answer:yes"]).strategy("hostile-text", json!({"run": true}));
     let done = client.run(hostile).await?;
     beside.ends_unaffected(&stub, &client).await?;
     Ok(done)

@@ -155,13 +155,17 @@ impl Session {
     async fn drive(self: &Arc<Self>, job: JobId, attempts: Attempts) {
         let progress = Arc::clone(&attempts.progress);
         let deadline = attempts.deadline;
-        let (result, wasted_tokens) =
-            match tokio::time::timeout_at(deadline, self.attempt(attempts)).await {
-                Ok(Ok(tried)) => tried,
-                // The session rests; the generation is sent again when it is resumed.
-                Ok(Err(Unwritable)) => return,
-                Err(_) => (Err(Failure::DeadlineExceeded), progress.tokens()),
-            };
+        let (result, wasted_tokens) = match self
+            .ports
+            .clock
+            .timeout_at(deadline, self.attempt(attempts))
+            .await
+        {
+            Ok(Ok(tried)) => tried,
+            // The session rests; the generation is sent again when it is resumed.
+            Ok(Err(Unwritable)) => return,
+            Err(_) => (Err(Failure::DeadlineExceeded), progress.tokens()),
+        };
         self.complete(job, result, wasted_tokens);
     }
 
@@ -177,7 +181,9 @@ impl Session {
             self.log.durable().await?;
             let wasted_tokens = progress.tokens();
             let in_flight = self.ports.in_flight.acquire(attempts.rank).await;
-            attempts.request.timeout = attempts.deadline.saturating_duration_since(Instant::now());
+            attempts.request.timeout = attempts
+                .deadline
+                .saturating_duration_since(self.ports.clock.now());
             self.handle.note_sending();
             let inference = &self.ports.inference;
             let error = match inference.generate(&attempts.request, &progress).await {
@@ -196,11 +202,11 @@ impl Session {
                 .ports
                 .retry
                 .wait(attempts.retries, jitter, error.retry_after());
-            if Instant::now() + wait >= attempts.deadline {
+            if self.ports.clock.now() + wait >= attempts.deadline {
                 let text = format!("{failure}; the deadline passes before it may be tried again");
                 return Ok((Err(Failure::Unavailable(text)), progress.tokens()));
             }
-            tokio::time::sleep(wait).await;
+            self.ports.clock.sleep(wait).await;
             attempts.retries += 1;
             attempts.request.id.attempt += 1;
             attempts.current.store(attempt + 1, Ordering::Relaxed);

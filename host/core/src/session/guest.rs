@@ -70,6 +70,7 @@ impl Guest {
         };
         let origin = self.announce(state, entry)?;
         state.last_job = job;
+        self.session.ports.observers.asked(job, &request);
         let past = match origin {
             Origin::Replayed => state.history.take_job(job),
             Origin::Live => PastJob::default(),

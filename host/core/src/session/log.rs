@@ -103,7 +103,7 @@ impl Inner {
         Some(record)
     }
 
-    fn next(&mut self, linger_until: Option<Instant>, is_watched: bool) -> Next {
+    fn next(&mut self, now: Instant, linger_until: Option<Instant>, is_watched: bool) -> Next {
         self.lingering = false;
         if self.waiting.is_empty() {
             return if self.sealed { Next::End } else { Next::Wait };
@@ -113,7 +113,6 @@ impl Inner {
             Update::Tokens { .. } => None,
         });
         let is_wanted = first.is_none_or(|first| self.wanted >= first);
-        let now = Instant::now();
         let until = linger_until.unwrap_or(now + LINGER);
         if is_wanted || is_watched || self.sealed || now >= until {
             let later = self.waiting.split_off(self.waiting.len().min(BATCH_MAX));
@@ -247,13 +246,14 @@ impl Log {
     ) -> Result<(), Error> {
         let mut linger_until = None;
         loop {
-            let next = lock(&self.inner).next(linger_until, watchers.is_watched());
+            let now = self.clock.now();
+            let next = lock(&self.inner).next(now, linger_until, watchers.is_watched());
             let updates = match next {
                 Next::Write(updates) => updates,
                 Next::Linger(until) => {
                     linger_until = Some(until);
                     // Whichever comes first, it is time to look again.
-                    let _ = tokio::time::timeout_at(until, self.wake.notified()).await;
+                    let _ = self.clock.timeout_at(until, self.wake.notified()).await;
                     continue;
                 }
                 Next::Wait => {
@@ -316,7 +316,7 @@ mod tests {
         }
         inner.sealed = true;
         let mut written = Vec::new();
-        while let Next::Write(updates) = inner.next(None, false) {
+        while let Next::Write(updates) = inner.next(Instant::now(), None, false) {
             assert!(updates.len() <= BATCH_MAX, "{}", updates.len());
             for update in updates {
                 if let Update::Record(record) = update {

@@ -106,7 +106,7 @@ impl Guest {
             match timeout {
                 Some(timeout) => tokio::select! {
                     () = stirred => {}
-                    () = tokio::time::sleep_until(timeout) => {}
+                    () = self.session.ports.clock.sleep_until(timeout) => {}
                 },
                 None => stirred.await,
             }
@@ -243,7 +243,7 @@ impl Guest {
             }
             tokio::select! {
                 () = stirred => {}
-                () = tokio::time::sleep_until(self.instant_of(until_ms)) => {}
+                () = self.session.ports.clock.sleep_until(self.instant_of(until_ms)) => {}
             }
         }
     }

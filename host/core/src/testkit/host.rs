@@ -104,7 +104,7 @@ impl Host {
             journal: port.clone(),
             inference,
             runtime,
-            clock,
+            clock: clock.clone(),
             tasks: tasks.clone(),
             observers,
             spans: SessionSpans::default(),

@@ -49,7 +49,11 @@ async fn another_tenants_deliberation_is_an_unknown_id() {
         ));
         assert!(follow.accepted(&id).is_none());
         assert!(follow.active().is_empty());
+        let records = host.accounts.records(&stranger, &id).await;
+        assert!(is_unknown(records.map_err(Into::into), &id));
     }
+    let records = host.accounts.records(&own, &id).await;
+    assert!(!records.expect("it is known").is_empty());
     let follow = host.follow.of(&own);
     assert_eq!(follow.active().len(), 1, "nobody cancelled it");
     assert!(follow.accepted(&id).is_some());

@@ -5,6 +5,7 @@ mod deliberation;
 mod event;
 mod list;
 mod pages;
+mod pieces;
 mod plugin_history;
 mod plugins;
 mod records;
@@ -186,7 +187,7 @@ impl ConclaveV1 {
         follow.has_reached(&id, Seq(after)).await?;
         // From the start, whatever has been seen: what comes later refers to it.
         let watcher = follow.watch(&id, Seq::START).await?;
-        let narrator = Narrator::new(Seq(after), self.host.clock);
+        let narrator = Narrator::new(Seq(after), self.host.clock.clone());
         Ok(watch::events(watcher, narrator, call))
     }
 

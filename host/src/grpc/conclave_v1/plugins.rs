@@ -1,26 +1,32 @@
 //! The service `Plugins`: what the host has to deliberate with.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use conclave_core::channel::{Arm, Share};
 use conclave_core::ids::Digest;
 use conclave_core::inspect::Inspected;
 use conclave_core::plugin::{Kind, Source};
+use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::pages::{List, page};
 use super::pb::plugin::Channel;
 use super::pb::plugins_server::Plugins;
+use super::pieces::pieces;
 use super::{ConclaveV1, answered, pb};
 use crate::grpc::call::Call;
 use crate::grpc::status::Refusal;
 use crate::grpc::wire::{int64, timestamp};
+use crate::wasm::NoBytes;
 
 /// The collection that every name begins with.
 pub(super) const COLLECTION: &str = "plugins/";
 
 #[tonic::async_trait]
 impl Plugins for ConclaveV1 {
+    type DownloadPluginStream = BoxStream<pb::DownloadPluginResponse>;
+
     async fn list_plugins(
         &self,
         request: Request<pb::ListPluginsRequest>,
@@ -123,6 +129,13 @@ impl Known {
         let found = self.channels.get(digest).copied();
         found.unwrap_or((Channel::Unspecified, Share::NONE))
     }
+
+    async fn download_plugin(
+        &self,
+        request: Request<pb::DownloadPluginRequest>,
+    ) -> Result<Response<Self::DownloadPluginStream>, Status> {
+        answered(self.download(request.into_inner()).await)
+    }
 }
 
 impl ConclaveV1 {
@@ -185,6 +198,22 @@ impl ConclaveV1 {
         let found = self.host.plugins.get(&digest(&request.name)?).await;
         let found = found.ok_or(Refusal::NoSuchPlugin(request.name))?;
         Ok(plugin(&found, &self.known(call).await))
+    }
+
+    async fn download(
+        &self,
+        request: pb::DownloadPluginRequest,
+    ) -> Result<BoxStream<pb::DownloadPluginResponse>, Refusal> {
+        let name = request.name;
+        let digest = digest(&name)?;
+        let components = Arc::clone(&self.host.components);
+        let read = tokio::task::spawn_blocking(move || components.bytes(&digest)).await;
+        let bytes = match read {
+            Ok(Ok(bytes)) => bytes,
+            Ok(Err(NoBytes::Gone(_))) => return Err(Refusal::NoSuchPlugin(name)),
+            Ok(Err(NoBytes::Unreadable(_))) | Err(_) => return Err(Refusal::Unreadable(name)),
+        };
+        Ok(pieces(bytes, |data| pb::DownloadPluginResponse { data }))
     }
 }
 

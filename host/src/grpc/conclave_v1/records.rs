@@ -4,19 +4,24 @@ use std::time::Duration;
 
 use conclave_core::account::{Account, Cost, GenerationAccount, Progress, ScoreAccount};
 use conclave_core::ids::{DeliberationId, JobId};
+use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status};
 
 use super::deliberation::{candidate, generation_failure, score, usage};
 use super::event::generation;
 use super::pages::{List, page};
 use super::pb::records_server::Records;
+use super::pieces::pieces;
 use super::{ConclaveV1, answered, pb, request};
 use crate::grpc::call::Call;
 use crate::grpc::status::Refusal;
 use crate::grpc::wire::{duration, int32, int64, timestamp};
+use crate::rehearsal::record;
 
 #[tonic::async_trait]
 impl Records for ConclaveV1 {
+    type ExportRecordStream = BoxStream<pb::ExportRecordResponse>;
+
     async fn list_generations(
         &self,
         request: Request<pb::ListGenerationsRequest>,
@@ -43,6 +48,13 @@ impl Records for ConclaveV1 {
         request: Request<pb::GetUsageRequest>,
     ) -> Result<Response<pb::UsageReport>, Status> {
         answered(self.usage(request).await)
+    }
+
+    async fn export_record(
+        &self,
+        request: Request<pb::ExportRecordRequest>,
+    ) -> Result<Response<Self::ExportRecordStream>, Status> {
+        answered(self.export(request).await)
     }
 }
 
@@ -126,6 +138,18 @@ impl ConclaveV1 {
             phases: by(|one| one.what.phase.clone()),
             models: by(|one| one.what.model.to_string()),
         })
+    }
+
+    async fn export(
+        &self,
+        request: Request<pb::ExportRecordRequest>,
+    ) -> Result<BoxStream<pb::ExportRecordResponse>, Refusal> {
+        let call = Call::of(&request);
+        let id = request::id(&request.into_inner().name)?;
+        let accounts = &self.host.accounts;
+        let records = accounts.records(&call.caller.tenant, &id).await?;
+        let file = record::write(&records);
+        Ok(pieces(file, |data| pb::ExportRecordResponse { data }))
     }
 
     async fn account(&self, call: &Call, id: &DeliberationId) -> Result<Account, Refusal> {

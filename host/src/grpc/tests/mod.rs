@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use conclave_core::clock::Clock;
 use conclave_core::generation::Failure;
+use conclave_core::ids::Digest;
 use conclave_core::inspect::InspectPlugins;
 use conclave_core::outcome::Candidate;
 use conclave_core::run::RunDeliberation;
@@ -34,6 +35,7 @@ use super::call::Calls;
 use super::{Health, Host, Readiness, Settings, server};
 use crate::access::Access;
 use crate::tls::Incoming;
+use crate::wasm::{Components, NoBytes};
 
 /// A server on a free port, and a connection to it.
 struct Served {
@@ -93,6 +95,7 @@ impl Served {
             live: run.live().clone(),
             tasks: fakes.tasks.clone(),
             component_bytes_max: 64,
+            components: Arc::new(NoComponents),
             clock: Clock::system(),
             health: Arc::new(|| Box::pin(async { Health::Healthy })),
             calls: crate::metrics::Metrics::new().calls.clone(),
@@ -175,4 +178,13 @@ fn told(status: &Status) -> (Code, String, String) {
 /// Waits a little, for what has no event to wait for.
 async fn soon() {
     tokio::time::sleep(Duration::from_millis(20)).await;
+}
+
+/// No component is there: the plugins of these tests are Rust closures.
+struct NoComponents;
+
+impl Components for NoComponents {
+    fn bytes(&self, _digest: &Digest) -> Result<Vec<u8>, NoBytes> {
+        Err(NoBytes::Gone("there is none".into()))
+    }
 }

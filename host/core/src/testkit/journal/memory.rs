@@ -10,7 +10,8 @@ use crate::events::Telling;
 use crate::filter::{Facts, StateKind};
 use crate::ids::{DeliberationId, Seq};
 use crate::journal::{Creation, Error, Existing, IdempotencyKey, Journal, Statistics, Totals};
-use crate::listing::{Listed, Listing, Page, Place, Query};
+use crate::listing::{self, Listed, Listing, Place, Query};
+use crate::notebook::{Page, damaged};
 use crate::outbox::{Ledger, Owed};
 use crate::outcome::Verdict;
 
@@ -46,8 +47,7 @@ struct State {
 
 #[derive(Debug, Default)]
 struct Deliberation {
-    records: Vec<Record>,
-    finished: bool,
+    page: Page,
     /// Up to where its events are acknowledged, and its last entry that is told; `None` when it owes
     /// nothing and has finished, or nothing of it was told yet.
     outbox: Option<(Seq, Seq)>,
@@ -90,7 +90,7 @@ impl MemoryJournal {
     pub fn records(&self, id: &DeliberationId) -> Vec<Record> {
         let state = self.lock();
         let deliberation = state.deliberations.get(id);
-        deliberation.map_or_else(Vec::new, |deliberation| deliberation.records.clone())
+        deliberation.map_or_else(Vec::new, |deliberation| deliberation.page.records.clone())
     }
 
     /// The oldest deliberation, also while the journal is crashed.
@@ -177,10 +177,11 @@ impl State {
             return Ok(Creation::Existing(existing.clone()));
         }
         if let Some(existing) = self.deliberations.get(id) {
-            let actual = existing.last();
-            return Err(fenced(id, Seq::START, actual).into());
+            let taken = existing.page.check(id, Seq::START, &[]);
+            return taken.map(|()| Creation::New).map_err(Into::into);
         }
-        check(id, Seq::START, [accepted])?;
+        let mut page = Page::default();
+        page.append(id, Seq::START, &[Arc::new(accepted.clone())])?;
         if !matches!(accepted.entry, Entry::Accepted(_)) {
             return Err(damaged(id, accepted.seq, "the first entry is not `accepted`").into());
         }
@@ -192,11 +193,7 @@ impl State {
             };
             self.keys.insert(place_of(key), existing);
         }
-        let deliberation = Deliberation {
-            records: vec![accepted.clone()],
-            finished: false,
-            outbox: None,
-        };
+        let deliberation = Deliberation { page, outbox: None };
         self.deliberations.insert(id.clone(), deliberation);
         self.oldest_first.push(id.clone());
         self.records += 1;
@@ -211,18 +208,14 @@ impl State {
         after: Seq,
         records: &[Arc<Record>],
     ) -> Result<(), Interruption> {
-        check(id, after, records.iter().map(AsRef::as_ref))?;
         let deliberation = self.deliberations.get(id);
         let deliberation = deliberation.ok_or_else(|| Error::NotFound(id.clone()))?;
-        if deliberation.last() != after || deliberation.finished {
-            return Err(fenced(id, after, deliberation.last()).into());
-        }
+        deliberation.page.check(id, after, records)?;
         self.crash_before(records.len())?;
         let deliberation = self.deliberations.get_mut(id).expect("it was just found");
         for record in records {
             deliberation.note_told(self.telling, record);
             if let Entry::Finished { verdict, .. } = &record.entry {
-                deliberation.finished = true;
                 self.totals.duration_ms_sum += record.at_ms;
                 *match verdict {
                     Verdict::Completed(_) => &mut self.totals.completed,
@@ -230,8 +223,8 @@ impl State {
                     Verdict::Cancelled(_) => &mut self.totals.cancelled,
                 } += 1;
             }
-            deliberation.records.push(Record::clone(record));
         }
+        deliberation.page.append(id, after, records)?;
         self.records += records.len();
         self.crash_untold()?;
         Ok(())
@@ -240,11 +233,7 @@ impl State {
     fn read(&self, id: &DeliberationId, after: Seq) -> Result<Vec<Record>, Interruption> {
         let deliberation = self.deliberations.get(id);
         let deliberation = deliberation.ok_or_else(|| Error::NotFound(id.clone()))?;
-        let behind = deliberation
-            .records
-            .iter()
-            .filter(|record| record.seq > after);
-        Ok(behind.cloned().collect())
+        Ok(deliberation.page.behind(after))
     }
 
     fn owed(&self) -> impl Iterator<Item = Owed> {
@@ -255,13 +244,13 @@ impl State {
                 id: id.clone(),
                 acknowledged,
                 due,
-                finished: deliberation.finished,
+                finished: deliberation.page.is_finished(),
             })
         })
     }
 
     fn unfinished(&self) -> Vec<DeliberationId> {
-        let unfinished = |id: &&DeliberationId| !self.deliberations[*id].finished;
+        let unfinished = |id: &&DeliberationId| !self.deliberations[*id].page.is_finished();
         self.oldest_first
             .iter()
             .filter(unfinished)
@@ -271,7 +260,7 @@ impl State {
 }
 
 impl State {
-    fn page(&self, query: &Query, limit: usize) -> Page {
+    fn page(&self, query: &Query, limit: usize) -> listing::Page {
         let before = query.before.map_or(u64::MAX, |place| place.0);
         let places = self.oldest_first.iter().enumerate().rev();
         let mut found = places
@@ -283,7 +272,7 @@ impl State {
         let listed: Vec<_> = found.by_ref().take(limit).collect();
         let more = found.next().is_some();
         let last = listed.last().map(|listed| listed.place);
-        Page {
+        listing::Page {
             next: last.filter(|_| more),
             listed,
         }
@@ -322,18 +311,19 @@ impl Deliberation {
     fn acknowledge(&mut self, through: Seq) {
         if let Some((acknowledged, due)) = self.outbox {
             let acknowledged = acknowledged.max(through);
-            let done = self.finished && acknowledged >= due;
+            let done = self.page.is_finished() && acknowledged >= due;
             self.outbox = (!done).then_some((acknowledged, due));
         }
     }
 
     fn listed(&self, place: Place) -> Option<Listed> {
-        let Entry::Accepted(accepted) = &self.records.first()?.entry else {
+        let Entry::Accepted(accepted) = &self.page.records.first()?.entry else {
             return None;
         };
         let end = self
-            .finished
-            .then(|| self.records.last().cloned())
+            .page
+            .is_finished()
+            .then(|| self.page.records.last().cloned())
             .flatten();
         Some(Listed {
             place,
@@ -341,51 +331,10 @@ impl Deliberation {
             end: end.map(Box::new),
         })
     }
-
-    fn last(&self) -> Seq {
-        self.records.last().map_or(Seq::START, |record| record.seq)
-    }
 }
 
 fn place_of(key: &IdempotencyKey) -> (String, String) {
     (key.scope.clone(), key.key.clone())
-}
-
-fn fenced(id: &DeliberationId, expected: Seq, actual: Seq) -> Error {
-    Error::Fenced {
-        id: id.clone(),
-        expected,
-        actual,
-    }
-}
-
-fn damaged(id: &DeliberationId, seq: Seq, reason: &str) -> Error {
-    Error::Corrupt {
-        id: id.clone(),
-        seq,
-        reason: reason.to_owned(),
-    }
-}
-
-/// Refuses a batch that no session writes: with gaps, or with an entry behind the last one.
-fn check<'a>(
-    id: &DeliberationId,
-    after: Seq,
-    records: impl IntoIterator<Item = &'a Record>,
-) -> Result<(), Error> {
-    let mut expected = after;
-    let mut finished = false;
-    for record in records {
-        expected = expected.next();
-        if record.seq != expected {
-            return Err(damaged(id, record.seq, &format!("its place is {expected}")));
-        }
-        if finished {
-            return Err(damaged(id, record.seq, "it stands behind the last entry"));
-        }
-        finished = matches!(record.entry, Entry::Finished { .. });
-    }
-    Ok(())
 }
 
 #[async_trait]
@@ -424,7 +373,7 @@ impl Journal for MemoryJournal {
 
 #[async_trait]
 impl Listing for MemoryJournal {
-    async fn page(&self, query: &Query, limit: usize) -> Result<Page, Error> {
+    async fn page(&self, query: &Query, limit: usize) -> Result<listing::Page, Error> {
         self.call(|state| Ok(state.page(query, limit))).await
     }
 }
