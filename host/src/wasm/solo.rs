@@ -53,7 +53,7 @@ impl Solo {
     /// Which kind it is.
     #[must_use]
     pub fn kind(&self) -> Kind {
-        self.prepared.kind()
+        self.prepared.world.kind
     }
 
     /// The digest of its bytes.

@@ -114,6 +114,13 @@ impl Plugins for ConclaveV1 {
             self.use_of(&call, request.into_inner()).await,
         ))
     }
+
+    async fn download_plugin(
+        &self,
+        request: Request<pb::DownloadPluginRequest>,
+    ) -> Result<Response<Self::DownloadPluginStream>, Status> {
+        answered(self.download(request.into_inner()).await)
+    }
 }
 
 /// What the host does with components now.
@@ -128,13 +135,6 @@ impl Known {
     pub(super) fn channel(&self, digest: &Digest) -> (Channel, Share) {
         let found = self.channels.get(digest).copied();
         found.unwrap_or((Channel::Unspecified, Share::NONE))
-    }
-
-    async fn download_plugin(
-        &self,
-        request: Request<pb::DownloadPluginRequest>,
-    ) -> Result<Response<Self::DownloadPluginStream>, Status> {
-        answered(self.download(request.into_inner()).await)
     }
 }
 
