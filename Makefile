@@ -14,6 +14,8 @@ PROMTOOL_VERSION := 2.42.0+ds-5+deb12u1
 PROMTOOL := $(TOOLS)/bin/promtool
 REGISTRY_VERSION := 2.8.2+ds1-1
 REGISTRY := $(TOOLS)/bin/docker-registry
+CARGO_COMPONENT_VERSION := 0.21.1
+CARGO_COMPONENT := $(CACHE)/cargo-component-$(CARGO_COMPONENT_VERSION)
 WEIGHTS := $(CACHE)/models/SmolLM2-135M-Instruct.Q4_1.gguf
 export PATH := $(TOOLS)/bin:$(PATH)
 export CONCLAVE_TEST_PYTHON := $(TOOLS)/bin/python
@@ -51,6 +53,11 @@ $(PROMTOOL): $(TOOLS)/installed
 $(REGISTRY): $(TOOLS)/installed
 	$(call unpack,docker-registry,$(REGISTRY_VERSION),docker-registry)
 
+$(CARGO_COMPONENT)/bin/cargo-component:
+	@echo "setup: compiling cargo-component into $(CARGO_COMPONENT), which takes 13 minutes" >&2
+	@rustup target add wasm32-wasip1
+	@cargo install --locked --quiet --root $(CARGO_COMPONENT) cargo-component@$(CARGO_COMPONENT_VERSION)
+
 .PHONY: weights
 weights:
 	@PYTHON=$(PYTHON) host/local-model/fetch-model.sh >/dev/null
@@ -80,8 +87,9 @@ test-integration: target $(TOOLS)/installed $(PROMTOOL) $(REGISTRY) weights ## R
 	cargo nextest run --workspace -E 'package(conclave-tests)'
 
 .PHONY: test-full
-test-full: test ## Run all tests, the long ones too.
+test-full: test $(CARGO_COMPONENT)/bin/cargo-component ## Run all tests, the long ones too.
 	PROPTEST_CASES=256 cargo nextest run -p conclave-core
+	cargo nextest run --workspace --profile full -E 'binary(long)'
 
 .PHONY: coverage
 coverage: target $(TOOLS)/installed $(PROMTOOL) $(REGISTRY) weights ## Run the tests with coverage; the report is in target/llvm-cov/html.

@@ -1,14 +1,59 @@
 //! What the host is compiled with: the wire contracts in `proto/`, and the plugins in the box.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use protox::prost::Message as _;
 
 fn main() -> Result<(), Box<dyn Error>> {
     compile_contracts()?;
+    embed_templates()?;
     build_plugins()
+}
+
+/// Writes what `plugin new` needs as an expression of paths and texts into `templates.rs`.
+fn embed_templates() -> Result<(), Box<dyn Error>> {
+    const SOURCES: [&str; 9] = [
+        "Cargo.toml",
+        "plugins/js/package-lock.json",
+        "plugins/js/package.json",
+        "plugins/js/src",
+        "plugins/python/conclave_sdk",
+        "plugins/sdk/Cargo.toml",
+        "plugins/sdk/src",
+        "plugins/templates",
+        "wit",
+    ];
+    let root = PathBuf::from("..").canonicalize()?;
+    let mut files = Vec::new();
+    for source in SOURCES {
+        collect(&root.join(source), &mut files)?;
+    }
+    let mut text = String::from("&[\n");
+    for file in &files {
+        let path = file.strip_prefix(&root)?;
+        writeln!(text, "    ({path:?}, include_str!({file:?})),")?;
+    }
+    text.push_str("]\n");
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
+    fs::write(out.join("templates.rs"), text)?;
+    Ok(())
+}
+
+/// Adds the files below a path, in order, without what tools leave there.
+fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), Box<dyn Error>> {
+    if path.is_dir() {
+        let entries = fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path()));
+        let mut entries = entries.collect::<Result<Vec<_>, _>>()?;
+        entries.retain(|entry| !entry.ends_with("__pycache__"));
+        entries.sort();
+        return entries.iter().try_for_each(|entry| collect(entry, files));
+    }
+    println!("cargo:rerun-if-changed={}", path.display());
+    files.push(path.to_owned());
+    Ok(())
 }
 
 /// Generates the gRPC types and services into `grpc.rs`, and the descriptors that reflection serves

@@ -7,6 +7,7 @@
 
 pub mod beside;
 pub mod binary;
+pub mod cache;
 pub mod client;
 pub mod command;
 pub mod components;
@@ -16,9 +17,11 @@ pub mod host;
 mod log;
 pub mod memory;
 pub mod nats;
+pub mod node;
 pub mod oci_registry;
 pub mod patience;
 pub mod plugins;
+pub mod project;
 pub mod python;
 pub mod steady;
 pub mod stub_server;

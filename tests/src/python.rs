@@ -1,12 +1,13 @@
 //! The Python of the tests: an environment with what `tests/python/requirements.txt` lists.
 
-use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 use sha2::{Digest as _, Sha256};
+
+use crate::cache;
 
 /// Names an environment that is there already: its directory, or its interpreter.
 const GIVEN: &str = "CONCLAVE_TEST_PYTHON";
@@ -41,8 +42,9 @@ impl Venv {
         let requirements = sources().join("requirements.txt");
         let text = fs::read(&requirements)
             .with_context(|| format!("cannot read `{}`", requirements.display()))?;
-        let dir = cache_dir()?.join(format!("test-venv-{}", &hex(&Sha256::digest(text))[..12]));
-        make_once(&dir, &requirements)?;
+        let digest = cache::hex(&Sha256::digest(text));
+        let dir = cache::dir()?.join(format!("test-venv-{}", &digest[..12]));
+        cache::make_once(&dir, |dir| make(dir, &requirements))?;
         Ok(Self {
             bin: dir.join("bin"),
         })
@@ -61,32 +63,7 @@ pub fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("python")
 }
 
-fn cache_dir() -> anyhow::Result<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .filter(|dir| !dir.is_empty())
-        .map(PathBuf::from);
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let cache = cache
-        .or_else(home)
-        .context("neither XDG_CACHE_HOME nor HOME is set")?;
-    Ok(cache.join("conclave"))
-}
-
-/// Makes the environment unless it is there. Of several processes one makes it, and the others wait.
-fn make_once(dir: &Path, requirements: &Path) -> anyhow::Result<()> {
-    if let Some(parent) = dir.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    let lock = File::create(dir.with_extension("lock"))?;
-    lock.lock()?;
-    let complete = dir.join("complete");
-    if complete.is_file() {
-        return Ok(());
-    }
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
-    }
+fn make(dir: &Path, requirements: &Path) -> anyhow::Result<()> {
     run(Command::new("python3").args(["-m", "venv"]).arg(dir))?;
     let mut pip = Command::new(dir.join("bin/python"));
     pip.args([
@@ -98,9 +75,7 @@ fn make_once(dir: &Path, requirements: &Path) -> anyhow::Result<()> {
         "-r",
     ])
     .arg(requirements);
-    run(&mut pip)?;
-    File::create(complete)?;
-    Ok(())
+    run(&mut pip)
 }
 
 fn run(command: &mut Command) -> anyhow::Result<()> {
@@ -114,8 +89,4 @@ fn run(command: &mut Command) -> anyhow::Result<()> {
         ran.status
     );
     Ok(())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -7,6 +7,7 @@ use clap_complete::Shell;
 use conclave_core::plugin::PluginChoice;
 
 use super::help;
+use super::new::{Kind, Language};
 use super::steer::args::SteerCommand;
 use crate::access::{Bearer, Role};
 use crate::config::{Environment, Flag, Sources};
@@ -406,6 +407,11 @@ pub struct CancelArgs {
 /// `conclave plugin`
 #[derive(Debug, Subcommand)]
 pub enum PluginCommand {
+    /// Write a project for a new plugin.
+    ///
+    /// It holds the SDK and the contract, a plugin that works, its tests, and a README with the one
+    /// command that builds it. Nothing is fetched, and nothing is overwritten.
+    New(PluginNewArgs),
     /// Check whether a component may be a plugin, without a host.
     ///
     /// The checks and their words are those of the host: it must be a component of a known world,
@@ -436,6 +442,26 @@ pub enum PluginCommand {
     /// What steers the plugins of a host.
     #[command(flatten)]
     Steer(SteerCommand),
+}
+
+/// `conclave plugin new`
+#[derive(Debug, Args)]
+#[command(after_help = help::PLUGIN_NEW)]
+pub struct PluginNewArgs {
+    /// Lower-case words with hyphens, at most 64 characters.
+    pub name: String,
+    /// What it makes.
+    #[arg(long, value_name = "KIND")]
+    pub kind: Kind,
+    /// What it is written in.
+    #[arg(long, value_name = "LANGUAGE")]
+    pub lang: Language,
+    /// Where to write it, missing or empty; NAME unless given.
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Print one JSON object: what was written, and the commands.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `conclave plugin list`

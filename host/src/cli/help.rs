@@ -216,6 +216,7 @@ Environment:
 
 pub(super) const PLUGIN: &str = "\
 Examples:
+  conclave plugin new my-strategy --kind strategy --lang rust
   conclave plugin check target/wasm32-wasip2/release/my_strategy.wasm
   conclave plugin push target/wasm32-wasip2/release/my_strategy.wasm
   conclave plugin canary my-strategy --share 5%
@@ -223,6 +224,15 @@ Examples:
 
 Exit codes:
   0 done, 1 failed, 2 wrong usage";
+
+pub(super) const PLUGIN_NEW: &str = "\
+Examples:
+  conclave plugin new colour-vote --kind strategy --lang rust
+  conclave plugin new strict --kind scorer --lang python --dir plugins/strict
+
+Exit codes:
+  0 written, 1 it cannot be written, 2 wrong usage: the name, or a directory
+  that is not empty";
 
 pub(super) const PLUGIN_CHECK: &str = "\
 Examples:

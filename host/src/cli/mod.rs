@@ -16,6 +16,7 @@ mod json;
 mod lines;
 mod list;
 mod live;
+mod new;
 mod params;
 mod plugin;
 mod plugin_sign;
@@ -46,6 +47,8 @@ pub use args::{
     ListArgs, PluginCheckArgs, PluginCommand, PluginInspectArgs, PluginListArgs, PluginSignArgs,
     PluginTestArgs, ReplayArgs, RunArgs, ServeArgs, TokenCommand, TokenHashArgs, TokenNewArgs,
     WatchArgs,
+    ListArgs, PluginCheckArgs, PluginCommand, PluginInspectArgs, PluginListArgs, PluginNewArgs,
+    PluginSignArgs, RunArgs, ServeArgs, TokenCommand, TokenHashArgs, TokenNewArgs, WatchArgs,
 };
 use terminal::Terminal;
 
@@ -82,6 +85,7 @@ pub async fn run(command: Command, environment: &Environment) -> ExitCode {
         Command::List(args) => list::list(args, &mut terminal).await,
         Command::Watch(args) => Box::pin(commands::watch(args, &mut terminal)).await,
         Command::Cancel(args) => commands::cancel(args, &mut terminal).await,
+        Command::Plugin(PluginCommand::New(args)) => new::new(args, &mut terminal),
         Command::Plugin(PluginCommand::Check(args)) => {
             plugin::check(args, environment, &mut terminal).await
         }
@@ -138,6 +142,7 @@ fn wants_json(command: &Command) -> bool {
         Command::Watch(args) => args.connection.json,
         Command::Cancel(args) => args.connection.json,
         Command::List(args) => args.connection.json,
+        Command::Plugin(PluginCommand::New(args)) => args.json,
         Command::Plugin(PluginCommand::Check(args)) => args.json,
         Command::Completions(_) | Command::CompileComponent(_) => false,
         Command::Plugin(PluginCommand::Sign(args)) => args.json,

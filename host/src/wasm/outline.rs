@@ -23,7 +23,12 @@ struct Outline {
     memory_bytes: u64,
     /// The largest size that a table starts with.
     table_elements: u64,
+    /// Whether it holds the QuickJS engine of jco.
+    quickjs: bool,
 }
+
+/// What the linker of jco's QuickJS backend puts before the names of its engine's symbols.
+const QUICKJS: &str = "componentize_qjs_runtime.wasm:";
 
 /// The world of the component, or every reason against it that needs no compiler.
 pub(super) fn look(bytes: &[u8], limits: &PluginLimits) -> Result<World, Refusal> {
@@ -69,6 +74,13 @@ pub(super) fn look(bytes: &[u8], limits: &PluginLimits) -> Result<World, Refusal
         key::TABLE_ELEMENTS,
         "link fewer functions",
     );
+    if outline.quickjs {
+        reasons.push(
+            "is made by jco's QuickJS backend, which reads large numbers as negative and fixes its \
+             randomness when it is built: leave `--backend` out"
+                .to_owned(),
+        );
+    }
     match world_of(&outline.imports, &outline.exports) {
         Ok(world) if reasons.is_empty() => return Ok(world),
         Ok(_) => {}
@@ -128,6 +140,11 @@ impl Outline {
                 Payload::TableSection(tables) => {
                     for table in tables {
                         outline.table_elements = outline.table_elements.max(table?.ty.initial);
+                    }
+                }
+                Payload::ExportSection(exports) if !outline.quickjs => {
+                    for export in exports {
+                        outline.quickjs |= export?.name.starts_with(QUICKJS);
                     }
                 }
                 _ => {}

@@ -49,6 +49,21 @@ async fn a_damaged_component_is_refused_with_the_place() {
     assert!(reason.contains("offset"), "{reason}");
 }
 
+/// As linked by `jco componentize --backend quickjs`.
+#[tokio::test]
+async fn a_component_of_the_quickjs_backend_is_told_to_use_the_other_one() {
+    let reason = refused_text(
+        r#"(component (core module
+            (global (export "componentize_qjs_runtime.wasm:memory_base") i32 (i32.const 0))))"#,
+    )
+    .await;
+    assert!(
+        reason.contains("is made by jco's QuickJS backend")
+            && reason.contains("leave `--backend` out"),
+        "{reason}"
+    );
+}
+
 #[tokio::test]
 async fn another_world_is_told_what_a_plugin_exports() {
     insta::assert_snapshot!(

@@ -1,0 +1,60 @@
+//! Plugins in every language, from a fresh project of `conclave plugin new` to an answer over gRPC; and
+//! plugins that were compiled long ago.
+
+mod fixtures;
+mod sdks;
+mod serving;
+
+use conclave_tests::client::{answers, failure};
+use conclave_tests::draft::{Change as _, draft};
+use conclave_tests::project::Project;
+use serde_json::json;
+
+use crate::serving::Serving;
+
+/// Runs the native tests of a fresh strategy, builds it, and has it answer.
+async fn a_fresh_strategy_answers(name: &str, language: &str) {
+    let project = Project::new(name, "strategy", language).await.unwrap();
+    let (component, tested) = tokio::task::spawn_blocking(move || {
+        let tested = project.test();
+        (project.build(), tested)
+    })
+    .await
+    .unwrap();
+    tested.unwrap();
+    let serving = Serving::of(&[(name, &component.unwrap())]).await;
+    let models = ["answer:yes", "answer:no", "answer:yes"];
+    let request = draft(&models)
+        .strategy(name, json!({"max_tokens": 7}))
+        .scorer("agreement", json!({}));
+    let done = serving.client.run(request.clone()).await.unwrap();
+    // The scorer sees who agrees: the candidates of the majority come first.
+    assert_eq!(answers(&done), ["yes", "yes", "no"], "{done:?}");
+    for request in serving.stub.requests() {
+        assert_eq!(request.max_tokens, Some(7), "{request:?}");
+    }
+    // The error of the plugin's own reaches the client as its sentence.
+    let request = draft(&["status:400", "status:400"]).strategy(name, json!({}));
+    let failed = serving.client.run(request).await.unwrap();
+    let (reason, message) = failure(&failed);
+    assert_eq!(reason, "STRATEGY_FAILED", "{failed:?}");
+    assert!(
+        message.contains("no agent answered: rejected: "),
+        "{failed:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fresh_strategy_in_rust_answers() {
+    a_fresh_strategy_answers("fresh-rust", "rust").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fresh_strategy_in_python_answers() {
+    a_fresh_strategy_answers("fresh-python", "python").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fresh_strategy_in_javascript_answers() {
+    a_fresh_strategy_answers("fresh-js", "js").await;
+}

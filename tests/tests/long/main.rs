@@ -1,0 +1,6 @@
+//! What takes too long for `make test`: `make test-full` runs it.
+
+mod toolchains;
+
+#[path = "../languages/serving.rs"]
+mod serving;
