@@ -23,5 +23,6 @@ pub mod patience;
 pub mod plugins;
 pub mod project;
 pub mod python;
+pub mod serving;
 pub mod steady;
 pub mod stub_server;

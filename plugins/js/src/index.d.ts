@@ -129,7 +129,7 @@ export interface Job extends PromiseLike<Generation> {
 /** A result of `asCompleted`: `index` counts the jobs as they were given. */
 export type Settled<T> =
   | { index: number; status: 'fulfilled'; value: T }
-  | { index: number; status: 'rejected'; reason: unknown };
+  | { index: number; status: 'rejected'; reason: Error };
 
 /** The session around a plugin. Whatever it answers is the same again in a replay. */
 export interface Session {

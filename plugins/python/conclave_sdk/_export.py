@@ -69,6 +69,6 @@ def _told(host: Any, run: Callable[[], T]) -> T:
     """Runs a plugin; an exception becomes the error of the contract, and its traceback a log message."""
     try:
         return run()
-    except Exception as error:
+    except BaseException as error:
         host.log(Level.ERROR, "".join(traceback.format_exception(error)))
         raise _imports.Err(sentence(error)) from None

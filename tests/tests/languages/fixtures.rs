@@ -2,9 +2,8 @@
 
 use conclave_tests::client::{answers, pb};
 use conclave_tests::draft::{Change as _, draft};
+use conclave_tests::serving::Serving;
 use serde_json::json;
-
-use crate::serving::Serving;
 
 const STRATEGY: &[u8] = include_bytes!("../../fixtures/contract-0.1.0/strategy.wasm");
 const SCORER: &[u8] = include_bytes!("../../fixtures/contract-0.1.0/scorer.wasm");
@@ -13,7 +12,7 @@ const CARGO_COMPONENT: &[u8] = include_bytes!("../../fixtures/cargo-component/as
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_compiled_plugins_of_contract_0_1_0_answer() {
     let plugins = [("strategy", STRATEGY), ("scorer", SCORER)];
-    let serving = Serving::of(&plugins).await;
+    let serving = Serving::of(&plugins).await.unwrap();
     let request = draft(&["answer:longer", "answer:short", "held"])
         .strategy("contract-strategy", json!({"sleep_ms": 20}))
         .scorer("contract-scorer", json!({}))
@@ -46,7 +45,7 @@ async fn the_compiled_plugins_of_contract_0_1_0_answer() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plugin_that_cargo_component_built_answers() {
-    let serving = Serving::of(&[("ask-all", CARGO_COMPONENT)]).await;
+    let serving = Serving::of(&[("ask-all", CARGO_COMPONENT)]).await.unwrap();
     let request = draft(&["answer:yes", "answer:no", "answer:yes"])
         .strategy("ask-all", json!({}))
         .scorer("agreement", json!({}));

@@ -3,14 +3,12 @@
 
 mod fixtures;
 mod sdks;
-mod serving;
 
 use conclave_tests::client::{answers, failure};
 use conclave_tests::draft::{Change as _, draft};
 use conclave_tests::project::Project;
+use conclave_tests::serving::Serving;
 use serde_json::json;
-
-use crate::serving::Serving;
 
 /// Runs the native tests of a fresh strategy, builds it, and has it answer.
 async fn a_fresh_strategy_answers(name: &str, language: &str) {
@@ -22,7 +20,7 @@ async fn a_fresh_strategy_answers(name: &str, language: &str) {
     .await
     .unwrap();
     tested.unwrap();
-    let serving = Serving::of(&[(name, &component.unwrap())]).await;
+    let serving = Serving::of(&[(name, &component.unwrap())]).await.unwrap();
     let models = ["answer:yes", "answer:no", "answer:yes"];
     let request = draft(&models)
         .strategy(name, json!({"max_tokens": 7}))

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use conclave_tests::command::Ran;
+use conclave_tests::node;
 use conclave_tests::python::Venv;
 
 fn plugins() -> PathBuf {
@@ -37,4 +38,15 @@ fn the_sdk_and_the_example_in_javascript_pass_their_tests() {
         assert_eq!(ran.code, Some(0), "{dir}:\n{}\n{}", ran.out, ran.err);
         assert!(ran.out.contains("# fail 0"), "{dir}:\n{}", ran.out);
     }
+}
+
+#[test]
+fn the_types_of_the_javascript_sdk_fit_the_example() {
+    let mut tsc = Command::new(node::modules().unwrap().join(".bin/tsc"));
+    tsc.args(["--noEmit", "--allowJs", "--checkJs", "--strict"])
+        .args(["--module", "nodenext", "--target", "es2022"])
+        .arg("good-enough.js")
+        .current_dir(plugins().join("examples/javascript"));
+    let ran = ran(tsc);
+    assert_eq!(ran.code, Some(0), "{}\n{}", ran.out, ran.err);
 }

@@ -1,6 +1,3 @@
 //! What takes too long for `make test`: `make test-full` runs it.
 
 mod toolchains;
-
-#[path = "../languages/serving.rs"]
-mod serving;

@@ -11,9 +11,8 @@ use conclave_tests::draft::{Change as _, draft};
 use conclave_tests::node;
 use conclave_tests::project::Project;
 use conclave_tests::python::Venv;
+use conclave_tests::serving::Serving;
 use serde_json::json;
-
-use crate::serving::Serving;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fresh_strategy_answers_that_cargo_component_builds() {
@@ -38,7 +37,9 @@ async fn a_fresh_strategy_answers_that_cargo_component_builds() {
     .await
     .unwrap()
     .unwrap();
-    let serving = Serving::of(&[("fresh-component", &component)]).await;
+    let serving = Serving::of(&[("fresh-component", &component)])
+        .await
+        .unwrap();
     let request = draft(&["answer:yes", "answer:no", "answer:yes"])
         .strategy("fresh-component", json!({}))
         .scorer("agreement", json!({}));
@@ -56,7 +57,7 @@ async fn a_fresh_scorer_in_every_language_grades() {
             project.build()
         });
         let component = built.await.unwrap().unwrap();
-        let serving = Serving::of(&[(&name, &component)]).await;
+        let serving = Serving::of(&[(&name, &component)]).await.unwrap();
         let request = draft(&["answer:yes", "answer:no"])
             .strategy("sample-vote", json!({"stop": {"rule": "none"}}))
             .scorer(&name, json!({}))
@@ -83,7 +84,9 @@ async fn the_examples_in_python_answer() {
     .await
     .unwrap()
     .unwrap();
-    let serving = Serving::of(&[("quorum", &quorum), ("overlap", &overlap)]).await;
+    let serving = Serving::of(&[("quorum", &quorum), ("overlap", &overlap)])
+        .await
+        .unwrap();
     // The third answer never comes: it is cancelled when two of three agree.
     let request = draft(&["answer:Yes.", "answer:yes", "held"])
         .strategy("quorum", json!({}))
@@ -104,7 +107,9 @@ async fn the_example_in_javascript_answers() {
     let component = tokio::task::spawn_blocking(javascript_example)
         .await
         .unwrap();
-    let serving = Serving::of(&[("good-enough", &component.unwrap())]).await;
+    let serving = Serving::of(&[("good-enough", &component.unwrap())])
+        .await
+        .unwrap();
     let request = draft(&["answer:yes", "held"])
         .strategy("good-enough", json!({}))
         .scorer("agreement", json!({}));
