@@ -100,12 +100,26 @@ impl Project {
         shell.arg("-c").arg(command).current_dir(&self.dir);
         match self.language.as_str() {
             "rust" => {
+                // What the build around this test is told is not meant for the project's.
+                let of_build = |name: &OsString| {
+                    let name = name.to_string_lossy();
+                    let own = ["CARGO_", "RUSTC", "RUSTFLAGS"];
+                    let shared = [
+                        "CARGO_HOME",
+                        "CARGO_HTTP_",
+                        "CARGO_NET_",
+                        "CARGO_REG",
+                        "CARGO_SOURCE_",
+                    ];
+                    own.iter().any(|start| name.starts_with(start))
+                        && !shared.iter().any(|start| name.starts_with(start))
+                };
+                for (name, _) in std::env::vars_os().filter(|(name, _)| of_build(name)) {
+                    shell.env_remove(name);
+                }
                 shell
                     .env("CARGO_NET_OFFLINE", "true")
-                    .env("CARGO_TARGET_DIR", rust_target()?)
-                    // Flags and wrappers of the build around this test are not the project's.
-                    .env_remove("RUSTFLAGS")
-                    .env_remove("RUSTC_WRAPPER");
+                    .env("CARGO_TARGET_DIR", rust_target()?);
             }
             "python" => {
                 let venv = Venv::ready()?;

@@ -36,3 +36,11 @@ function withDefaults(schema, given) {
   }
   return all;
 }
+
+/** Fails with what a plugin lacks: called when the component is built. */
+export function requireWhole(plugin, run) {
+  for (const member of ['name', 'version', 'summary']) {
+    if (typeof plugin[member] !== 'string') throw new TypeError(`the plugin has no text \`${member}\``);
+  }
+  if (typeof plugin[run] !== 'function') throw new TypeError(`the plugin has no function \`${run}\``);
+}

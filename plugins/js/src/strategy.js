@@ -3,6 +3,7 @@
 import * as scoring from 'conclave:deliberation/scoring@0.1.0';
 
 import { describing, failing, Imports, told } from './imports.js';
+import { requireWhole } from './params.js';
 import * as run from './run.js';
 
 class StrategyImports extends Imports {
@@ -13,6 +14,7 @@ class StrategyImports extends Imports {
 
 /** What the main module exports: `export const { describe, deliberate } = component(plugin);` */
 export function component(plugin) {
+  requireWhole(plugin, 'deliberate');
   return {
     describe: describing(plugin),
     async deliberate(task) {

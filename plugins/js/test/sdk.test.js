@@ -5,7 +5,7 @@ import { test } from 'node:test';
 
 import { byScore, candidateOf, Failure, PluginError, TimeoutError } from '../src/index.js';
 import { sentence } from '../src/errors.js';
-import { paramsOf, paramsSchema } from '../src/params.js';
+import { paramsOf, paramsSchema, requireWhole } from '../src/params.js';
 import { Script, task } from '../src/testing.js';
 
 /** Runs a function in a strategy, and gives back what it returns. */
@@ -205,4 +205,11 @@ test('equal scores keep the order of the candidates', () => {
   );
   assert.throws(() => byScore(candidates, [], 'no scores'), TypeError);
   assert.deepEqual(candidateOf({ id: 'a' }, { text: 'x', job: 4 }).jobs, [4]);
+});
+
+test('what a plugin lacks is told', () => {
+  const plugin = { name: 'x', version: '0.1.0', summary: 'X.', deliberate() {} };
+  requireWhole(plugin, 'deliberate');
+  assert.throws(() => requireWhole(plugin, 'evaluate'), /no function `evaluate`/);
+  assert.throws(() => requireWhole({ ...plugin, summary: undefined }, 'deliberate'), /no text `summary`/);
 });

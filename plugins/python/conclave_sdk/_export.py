@@ -25,7 +25,13 @@ def export(plugin: type[Strategy] | type[Scorer]) -> tuple[type, type]:
     """The two classes that componentize-py wants in the main module::
 
     WitWorld, Describe = export(MyStrategy)
+
+    What the plugin lacks is told when the component is built.
     """
+    for member in ("name", "version", "summary"):
+        if not isinstance(getattr(plugin, member, None), str):
+            raise TypeError(f"{plugin.__name__} has no text `{member}`")
+    plugin.params_schema()
 
     class Describe:
         def describe(self) -> Any:

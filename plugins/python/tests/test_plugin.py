@@ -13,6 +13,7 @@ from conclave_sdk import (
     Score,
     Scorer,
     Strategy,
+    export,
     scorer,
     strategy,
 )
@@ -96,3 +97,17 @@ def test_the_first_error_of_a_group_is_told():
     with pytest.raises(ExceptionGroup) as error:
         asyncio.run(group())
     assert sentence(error.value) == "nobody answered"
+
+
+def test_what_a_plugin_lacks_is_told_when_it_is_exported():
+    class Nameless(Strategy):
+        version = "0.1.0"
+        summary = "It has no name."
+
+    with pytest.raises(TypeError, match="Nameless has no text `name`"):
+        export(Nameless)
+    world, describe = export(First)
+    assert hasattr(world, "deliberate") and not hasattr(world, "evaluate")
+    assert hasattr(describe, "describe")
+    world, _ = export(length)
+    assert hasattr(world, "evaluate") and not hasattr(world, "deliberate")
