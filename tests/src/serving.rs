@@ -32,11 +32,10 @@ impl Serving {
         }
         let stub = StubServer::start().await?;
         let dir = plugins.path().to_str().context("the path is text")?;
-        let host = Setup::asking(&stub)?
-            .arg("--plugins")
-            .arg(dir)
-            .start()
-            .await?;
+        let setup = Setup::asking(&stub)?.arg("--plugins").arg(dir);
+        // A Python component takes 14 s of an idle machine, which tests do not leave.
+        let setup = setup.set("plugins.limits.compile_ms_max", "170000");
+        let host = setup.start().await?;
         Ok(Self {
             client: host.client().await?,
             stub,
