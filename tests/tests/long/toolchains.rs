@@ -148,6 +148,7 @@ fn javascript_example() -> anyhow::Result<Vec<u8>> {
     let mut command = Command::new(node::modules()?.join(".bin/jco"));
     command
         .args(["componentize", "component.js", "--bundle"])
+        .args(["--bundle-config", "bundle.js"])
         .args(["--wit", "../../../wit/0.1.0", "-n", "strategy"])
         .args(["-d", "http", "fetch-event", "-o"])
         .arg(&out)

@@ -1,0 +1,2 @@
+// The imports of the component are the host's: nothing to bundle.
+export default { external: [/^conclave:/] };
