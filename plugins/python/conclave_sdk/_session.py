@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import json
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 from ._loop import Loop
 from ._types import (
@@ -107,9 +107,19 @@ class Session:
         )
         return await self.submit(request)
 
+    @overload
+    async def gather(
+        self, *coroutines: Coroutine[Any, Any, T], return_exceptions: Literal[False] = False
+    ) -> list[T]: ...
+
+    @overload
+    async def gather(
+        self, *coroutines: Coroutine[Any, Any, T], return_exceptions: Literal[True]
+    ) -> list[T | BaseException]: ...
+
     async def gather(
         self, *coroutines: Coroutine[Any, Any, T], return_exceptions: bool = False
-    ) -> list[T]:
+    ) -> list[Any]:
         """Runs coroutines together, and returns their results in the order of the coroutines.
 
         Unlike ``asyncio.gather`` it begins the next one only when the deliberation's limit on open
