@@ -21,7 +21,7 @@ class Overlap(Scorer):
     name = "overlap"
     version = "0.1.0"
     summary = "Scores a candidate by the words that it shares with the others."
-    Params = Params
+    params = Params
 
     async def evaluate(
         self, ctx: Session, task: Task, candidates: list[Candidate], params: Params

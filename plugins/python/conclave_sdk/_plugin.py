@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -28,12 +28,12 @@ class Plugin:
     #: What it does, in one sentence.
     summary: ClassVar[str]
     #: What a client may set: a dataclass. The host checks a client's parameters against its schema.
-    Params: ClassVar[type] = NoParams
+    params: ClassVar[type] = NoParams
 
     @classmethod
     def params_schema(cls) -> str:
         """The JSON Schema of the parameters, as JSON text."""
-        return json.dumps(_params.schema_of(cls.Params))
+        return json.dumps(_params.schema_of(cls.params))
 
     @classmethod
     def params_of(cls, task: Task) -> Any:
@@ -42,7 +42,7 @@ class Plugin:
             value = json.loads(task.params)
         except json.JSONDecodeError as error:
             raise Error(f"params: {error}") from None
-        return _params.decode(cls.Params, value)
+        return _params.decode(cls.params, value)
 
 
 class Strategy(Plugin):
@@ -60,14 +60,14 @@ class Scorer(Plugin):
     """Grades candidates."""
 
     async def evaluate(
-        self, ctx: Session, task: Task, candidates: Sequence[Candidate], params: Any
+        self, ctx: Session, task: Task, candidates: list[Candidate], params: Any
     ) -> list[Score]:
         """One score for each candidate, in order, from 0 to 1."""
         raise NotImplementedError
 
 
 Deliberate = Callable[[Context, Task, Any], Awaitable[Outcome]]
-Evaluate = Callable[[Session, Task, Sequence[Candidate], Any], Awaitable[list[Score]]]
+Evaluate = Callable[[Session, Task, list[Candidate], Any], Awaitable[list[Score]]]
 
 
 def strategy(
@@ -99,4 +99,4 @@ def scorer(
 
 
 def _members(name: str, version: str, summary: str, params: type) -> dict[str, Any]:
-    return {"name": name, "version": version, "summary": summary, "Params": params}
+    return {"name": name, "version": version, "summary": summary, "params": params}

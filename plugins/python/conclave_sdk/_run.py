@@ -28,4 +28,4 @@ def evaluate(
     """Answers a call of ``evaluate``."""
     loop = Loop(host)
     params = plugin.params_of(task)
-    return list(loop.run(plugin().evaluate(Session(loop), task, candidates, params)))
+    return list(loop.run(plugin().evaluate(Session(loop), task, list(candidates), params)))

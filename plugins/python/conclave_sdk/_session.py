@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Coroutine, Iterable, Sequence
 from typing import Any, Literal, TypeVar, overload
 
 from ._loop import Loop
@@ -145,7 +145,7 @@ class Session:
                     coroutine.close()
             raise
 
-    async def as_completed(self, awaitables: Iterable[Awaitable[T]]) -> AsyncIterator[T]:
+    async def as_completed(self, awaitables: Iterable[Awaitable[T]]) -> AsyncGenerator[T, None]:
         """Yields results in the order in which they come. What is left when the iterator is closed, or
         one fails, is cancelled."""
         left = [asyncio.ensure_future(one) for one in awaitables]

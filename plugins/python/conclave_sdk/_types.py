@@ -39,7 +39,7 @@ class Task:
     model: str = "model"
     #: Only the keys that the operator allows to reach a prompt.
     metadata: dict[str, str] = field(default_factory=dict)
-    #: A JSON object; a plugin gets it as its ``Params``.
+    #: A JSON object; a plugin gets it as its ``params``.
     params: str = "{}"
 
 
