@@ -22,11 +22,12 @@ const TAKEN_IN_RUST: [&str; 10] = [
     "wit-bindgen",
 ];
 
-const KEYWORDS_OF_RUST: [&str; 44] = [
+const KEYWORDS_OF_RUST: [&str; 51] = [
     "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate",
     "do", "dyn", "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl",
-    "in", "let", "loop", "macro", "match", "mod", "move", "mut", "override", "pub", "ref",
-    "return", "self", "static", "struct", "super", "trait", "true", "try", "type", "unsafe", "use",
+    "in", "let", "loop", "macro", "match", "mod", "move", "mut", "override", "priv", "pub", "ref",
+    "return", "self", "static", "struct", "super", "trait", "true", "try", "type", "typeof",
+    "unsafe", "unsized", "use", "virtual", "where", "while", "yield",
 ];
 
 impl ProjectName {
