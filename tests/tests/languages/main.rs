@@ -31,15 +31,16 @@ async fn a_fresh_strategy_answers(name: &str, language: &str) {
     for request in serving.stub.requests() {
         assert_eq!(request.max_tokens, Some(7), "{request:?}");
     }
-    // The error of the plugin's own reaches the client as its sentence.
-    let request = draft(&["status:400", "status:400"]).strategy(name, json!({}));
+    // A failure that the strategy does not handle is its sentence.
+    let request = request
+        .scorer("judge", json!({}))
+        .task(|task| task.model = "answer:Nice.".to_owned());
     let failed = serving.client.run(request).await.unwrap();
     let (reason, message) = failure(&failed);
     assert_eq!(reason, "STRATEGY_FAILED", "{failed:?}");
-    assert!(
-        message.contains("no agent answered: rejected: "),
-        "{failed:?}"
-    );
+    let sentence =
+        "rejected: scorer `judge@0.1.0`: the answer of agent `a`: the model gave no grade";
+    assert!(message.contains(sentence), "{failed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
