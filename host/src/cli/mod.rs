@@ -44,11 +44,9 @@ use crate::wasm;
 
 pub use args::{
     CancelArgs, Cli, Command, CompileComponentArgs, CompletionsArgs, Connection, DemoArgs, GetArgs,
-    ListArgs, PluginCheckArgs, PluginCommand, PluginInspectArgs, PluginListArgs, PluginSignArgs,
-    PluginTestArgs, ReplayArgs, RunArgs, ServeArgs, TokenCommand, TokenHashArgs, TokenNewArgs,
-    WatchArgs,
     ListArgs, PluginCheckArgs, PluginCommand, PluginInspectArgs, PluginListArgs, PluginNewArgs,
-    PluginSignArgs, RunArgs, ServeArgs, TokenCommand, TokenHashArgs, TokenNewArgs, WatchArgs,
+    PluginSignArgs, PluginTestArgs, ReplayArgs, RunArgs, ServeArgs, TokenCommand, TokenHashArgs,
+    TokenNewArgs, WatchArgs,
 };
 use terminal::Terminal;
 
