@@ -118,6 +118,7 @@ impl Ended {
             return Err(Failure::too_large(limits));
         }
         match self.status.signal() {
+            None if told.starts_with("the compiler cannot") => Err(Failure::Broken(told)),
             None => Err(Failure::Invalid(told)),
             Some(signal) if signal == Signal::XCPU.as_raw() => Err(Failure::too_slow(limits)),
             Some(signal) if signal == Signal::KILL.as_raw() => Err(Failure::Broken(
