@@ -29,7 +29,8 @@ target:
 	@test -d "$$(rustc --print target-libdir --target wasm32-wasip2 2>/dev/null)" || { \
 		echo "setup: adding the Rust target wasm32-wasip2" >&2; rustup target add wasm32-wasip2; }
 
-$(TOOLS)/installed: $(REQUIREMENTS)
+# Named by what it holds: it is made once, whatever the times of the files.
+$(TOOLS)/installed:
 	@echo "setup: installing build tools and test clients into $(TOOLS)" >&2
 	@rm -rf $(TOOLS) && $(PYTHON) -m venv $(TOOLS)
 	@$(TOOLS)/bin/pip install --quiet --disable-pip-version-check $(addprefix -r ,$(REQUIREMENTS))

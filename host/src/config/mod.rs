@@ -31,6 +31,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use conclave_core::canary::ErrorRate;
 use conclave_core::endpoint::Endpoint;
 
 use crate::nats;
@@ -96,8 +97,10 @@ impl Loaded {
     /// What becomes of plugins that arrive.
     #[must_use]
     pub fn plugin_rules(&self) -> crate::plugin_store::Rules {
+        let errors = f64::from(self.config.plugins.canary_errors_per_million);
+        let error_rate = ErrorRate::try_from(errors / 1e6);
         crate::plugin_store::Rules {
-            error_rate: self.config.plugins.canary_error_rate,
+            error_rate: error_rate.expect("the setting has the bounds of a rate"),
             signatures: self.signatures.clone(),
         }
     }

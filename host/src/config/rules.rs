@@ -213,6 +213,11 @@ fn plugins(config: &Config, rules: &mut Rules<'_>) {
     rules.range("plugins.instances_max", plugins.instances_max, 1..=10_000);
     rules.range("plugins.compiled_max", plugins.compiled_max, 1..=10_000);
     rules.range(
+        "plugins.canary_errors_per_million",
+        plugins.canary_errors_per_million,
+        1..=500_000,
+    );
+    rules.range(
         "plugins.compiled_bytes_max",
         plugins.compiled_bytes_max,
         1..=1 << 50,

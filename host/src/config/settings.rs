@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use conclave_core::canary::ErrorRate;
 use conclave_core::endpoint::Endpoint;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -257,10 +256,9 @@ pub struct Plugins {
     pub instances_max: u32,
     /// Compiled components that are kept in memory.
     pub compiled_max: usize,
-    /// The probability that a canary which is no worse than the stable version is ever rolled back for
-    /// it: 0.000001 to 0.5. A smaller one needs more evidence.
-    #[schemars(with = "f64")]
-    pub canary_error_rate: ErrorRate,
+    /// Of a million canaries that are no worse than the stable version, how many may ever be rolled
+    /// back for being it. Fewer need more evidence of those that are worse.
+    pub canary_errors_per_million: u32,
     /// From where components may be imported.
     pub oci: Oci,
     /// Bytes of compiled components that are kept on disk; those not used for longest go first. One of
@@ -288,7 +286,7 @@ impl Default for Plugins {
             scorer_default: "agreement".to_owned(),
             instances_max: engine.instances_max,
             compiled_max: engine.compiled_max,
-            canary_error_rate: ErrorRate::default(),
+            canary_errors_per_million: 10_000,
             compiled_bytes_max: engine.cache_bytes_max,
             compilations_max: engine.compilations_max,
             signatures: Signatures::Off,
