@@ -93,7 +93,7 @@ impl Clock {
             Some(skipping) => {
                 skipping
                     .sleep_until(until.duration_since(self.origin))
-                    .await
+                    .await;
             }
             None => tokio::time::sleep_until(until).await,
         }

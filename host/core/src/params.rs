@@ -79,11 +79,11 @@ impl ParamsSchema {
             .map_err(|error| InvalidSchema::NotASchema(error.to_string()))?;
         match schema.get("type") {
             Some(Value::String(one)) if one != "object" => {
-                return Err(InvalidSchema::NoObject(format!("`{one}`")));
+                Err(InvalidSchema::NoObject(format!("`{one}`")))
             }
             Some(Value::Array(types)) if !types.iter().any(|one| one == "object") => {
                 let types = Value::Array(types.clone());
-                return Err(InvalidSchema::NoObject(format!("`{types}`")));
+                Err(InvalidSchema::NoObject(format!("`{types}`")))
             }
             _ => Ok(Self { validator }),
         }

@@ -202,7 +202,7 @@ Environment:
 pub(super) const PLUGIN_TEST: &str = "\
 Examples:
   conclave plugin test .
-  conclave plugin test . majority                 what has `majority` in its name
+  conclave plugin test . majority              what has `majority` in its name
   conclave plugin test my_strategy.wasm --conformance
   conclave plugin test . --component out.wasm --json | jq .failed
 

@@ -61,7 +61,7 @@ stop = { rule = "none" }
 [[generation]]
 agent = "a"
 text = "no"
-latency_ms = 3600000
+latency_ms = 3000000
 [[generation]]
 text = "yes"
 [expect]
@@ -70,11 +70,11 @@ generations = 3
 "#;
 
 #[tokio::test]
-async fn an_hour_of_generation_takes_no_time_and_the_outcome_is_as_scripted() {
+async fn fifty_minutes_of_generation_take_no_time_and_the_outcome_is_as_scripted() {
     let ran = run("sample-vote", MAJORITY).await;
     assert!(ran.problems.is_empty(), "{:?}", ran.problems);
     let Played { records, took, .. } = &ran.played;
-    assert!(records.last().unwrap().at_ms >= 3_600_000, "{records:?}");
+    assert!(records.last().unwrap().at_ms >= 3_000_000, "{records:?}");
     assert!(took.as_secs() < 60, "{took:?}");
     assert_eq!(ran.played.leaked, 0);
 }
@@ -151,7 +151,7 @@ async fn a_record_replays_without_divergence_and_shows_where_another_plugin_dive
     let replayed = again(&foreign, &other, reference).await.unwrap();
     let divergence = replayed.divergence.unwrap();
     assert!(
-        divergence.contains("at entry 2: expected to submit generation 1"),
+        divergence.contains("diverged from its journal at entry "),
         "{divergence}"
     );
     let begun = anew(&foreign, &other, reference, None).await.unwrap();

@@ -32,11 +32,15 @@ pub(crate) struct Sample {
     pub(crate) generation: Generation,
 }
 
+/// Answers that an event shows, and characters of each: an event has a limit of bytes.
+const ANSWERS_SHOWN: usize = 100;
+const ANSWER_CHARS_SHOWN: usize = 100;
+
 /// What watchers see after each sample.
 #[derive(Debug, Serialize)]
-pub(crate) struct Standing<'a> {
-    /// Votes by answer.
-    answers: BTreeMap<&'a str, u32>,
+pub(crate) struct Standing {
+    /// Votes by answer, the strongest answers, each by how it begins.
+    answers: BTreeMap<String, u32>,
     samples: usize,
     abstained: usize,
     failed: usize,
@@ -71,13 +75,27 @@ impl Ballot {
         self.votes.iter().filter(|other| **other == vote).count()
     }
 
-    pub(crate) fn standing(&self) -> Standing<'_> {
+    pub(crate) fn standing(&self) -> Standing {
         Standing {
-            answers: by_answer(&self.tally),
+            answers: self.strongest(),
             samples: self.samples.len(),
             abstained: self.abstained(),
             failed: self.failed(),
         }
+    }
+}
+
+impl Ballot {
+    /// Votes by the beginning of each answer, of the answers with the most votes.
+    fn strongest(&self) -> BTreeMap<String, u32> {
+        let mut answers: Vec<_> = self.tally.answers().iter().collect();
+        answers.sort_by_key(|answer| std::cmp::Reverse(answer.votes));
+        let mut shown = BTreeMap::new();
+        for answer in answers.into_iter().take(ANSWERS_SHOWN) {
+            let beginning: String = answer.text.chars().take(ANSWER_CHARS_SHOWN).collect();
+            *shown.entry(beginning).or_default() += answer.votes;
+        }
+        shown
     }
 }
 

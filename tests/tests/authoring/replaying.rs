@@ -44,7 +44,7 @@ async fn a_past_deliberation_is_repeated_step_by_step_without_its_model() {
     assert_eq!(ran.code, Some(1), "{ran:?}");
     for part in [
         "first divergence: ",
-        "expected to submit generation 1",
+        "expected to ask for the remaining budget",
         "recorded: completed",
         "now:      ",
     ] {

@@ -157,8 +157,8 @@ impl State {
             Wish::Promote(choice) if choice.version.is_none() && choice.digest.is_none() => {
                 let canary = channels.canary.as_ref().map(|canary| canary.digest);
                 let all = self.listed.iter();
-                let found = all.filter(|one| Some(one.plugin.reference.digest) == canary);
-                (Action::Promoted, found.last().cloned())
+                let mut found = all.filter(|one| Some(one.plugin.reference.digest) == canary);
+                (Action::Promoted, found.next_back().cloned())
             }
             Wish::Promote(choice) => (Action::Promoted, Some(self.find(kind, choice)?)),
             Wish::Canary { choice, .. } => (Action::Canary, Some(self.find(kind, choice)?)),

@@ -72,7 +72,7 @@ impl Ledger {
         let first = !std::mem::replace(&mut self.looked, true);
         self.files.retain(|name, known| {
             let stays = scan.files.contains_key(name);
-            if let (false, Some(plugin)) = (stays, known.plugin.take()) {
+            if !stays && let Some(plugin) = known.plugin.take() {
                 notes.push(Note::Gone(name.clone(), plugin));
             }
             stays

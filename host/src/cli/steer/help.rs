@@ -29,7 +29,7 @@ Environment:
   CONCLAVE_CA     the root of the host's certificate, as --ca";
 
 pub(super) const CANARY: &str = "\
-A rule has conditions, all of which must hold, and the share of what they match:
+A rule has conditions, which must all hold, and the share of what they match:
   tenant=NAME  role=NAME  task_type=TYPE  label:KEY=VALUE
 
 Examples:

@@ -9,7 +9,7 @@ use conclave_core::plugin;
 use conclave_core::registry::{Error, FetchError};
 use tonic::Code;
 
-use super::{Fault, RETRY_SOON};
+use super::{Fault, REASON_BYTES, RETRY_SOON};
 
 /// When components that are checked now may have made room.
 const RETRY_UPLOAD: Duration = Duration::from_secs(5);
@@ -83,7 +83,8 @@ pub(super) fn of_fetch(error: &FetchError) -> Fault {
     match error {
         FetchError::Reference(_) => {
             let fault = Fault::new(Code::InvalidArgument, "INVALID_FIELD", error);
-            fault.violating("reference", &error.to_string())
+            // With the digest of a tag it is longer than other rules.
+            fault.listing("reference", &[error.to_string()], REASON_BYTES)
         }
         FetchError::NotFound(_) => Fault::new(Code::NotFound, "COMPONENT_NOT_FOUND", error),
         FetchError::NotAllowed(_) => {

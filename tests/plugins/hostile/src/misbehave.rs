@@ -98,6 +98,7 @@ fn counted(what: &str, count: u32, failure: Option<Failure>) -> Facts {
 }
 
 #[expect(clippy::panic, reason = "a guest that panics is what is tested")]
+#[inline(never)]
 fn trap() {
     panic!("this strategy traps");
 }

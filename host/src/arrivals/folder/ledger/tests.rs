@@ -167,6 +167,7 @@ async fn a_removal_is_told_and_forgotten() {
     let file = Some(Entry::fake(7, 4));
     folder.look(file, Some(Seen::Renamed));
     folder.settle(b"1");
+    folder.look(file, None);
     let gone = Note::Gone(NAME.to_owned(), "a@1.0.0".to_owned());
     assert_eq!(folder.look(None, None), [gone]);
     assert!(folder.look(None, None).is_empty());
