@@ -181,11 +181,18 @@ mod tests {
                 spent: Spent::default(),
             },
         );
-        let fenced = notebook.append(&id, Seq(1), &[finished.clone()]).await;
+        let fenced = notebook
+            .append(&id, Seq(1), std::slice::from_ref(&finished))
+            .await;
         assert!(matches!(fenced, Err(Error::Fenced { .. })));
-        let gap = notebook.append(&id, Seq::START, &[finished.clone()]).await;
+        let gap = notebook
+            .append(&id, Seq::START, std::slice::from_ref(&finished))
+            .await;
         assert!(matches!(gap, Err(Error::Corrupt { .. })));
-        assert_eq!(notebook.unfinished().await.unwrap(), [id.clone()]);
+        assert_eq!(
+            notebook.unfinished().await.unwrap(),
+            std::slice::from_ref(&id)
+        );
         notebook
             .append(&id, Seq::START, &[paused, finished])
             .await

@@ -55,7 +55,7 @@ pub(super) async fn test(
     }
     for case in &cases {
         let outcome = run_case(case, &solo, &checked, &engine).await?;
-        terminal.print(&results.add(outcome))?;
+        terminal.print(&results.add(&outcome))?;
     }
     let params = params(args, &cases, &checked)?;
     let subject = Subject::new(solo, &checked, params)?;
@@ -64,7 +64,7 @@ pub(super) async fn test(
             continue;
         }
         let found = conformance::check(rule, &subject).await;
-        terminal.print(&results.add(Outcome::of_rule(found)))?;
+        terminal.print(&results.add(&Outcome::of_rule(found)))?;
     }
     terminal.print(&results.end(began.elapsed()))?;
     Ok(match results.failed() {

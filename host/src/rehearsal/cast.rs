@@ -65,10 +65,13 @@ impl Grades {
 
 const NOT_GRADED: &str = "these candidates were not graded in the record";
 
+/// What was graded: each candidate's agent and content.
+type Graded = Vec<(AgentId, String)>;
+
 /// The grades of a record, by what was graded.
 #[derive(Debug)]
 pub struct RecordedScores {
-    by_candidates: BTreeMap<Vec<(AgentId, String)>, Result<Vec<Grade>, String>>,
+    by_candidates: BTreeMap<Graded, Result<Vec<Grade>, String>>,
     /// Who grades what the record does not know.
     otherwise: Option<Solo>,
 }
@@ -107,7 +110,7 @@ impl RecordedScores {
 }
 
 /// What candidates are graded by.
-fn key(candidates: &[Candidate]) -> Vec<(AgentId, String)> {
+fn key(candidates: &[Candidate]) -> Graded {
     let parts = |one: &Candidate| (one.agent.clone(), one.content.clone());
     candidates.iter().map(parts).collect()
 }

@@ -150,7 +150,7 @@ pub enum Error {
         "{0} is not signed: sign it with `conclave plugin sign` and a key whose public half is in \
          `plugins.trusted_keys`"
     )]
-    Missing(Statement),
+    Missing(Box<Statement>),
     /// The text is no signature.
     #[error(
         "the signature is not of the form `ed25519:KEY:BASE64`: take the text that `conclave plugin sign` \
@@ -164,7 +164,7 @@ pub enum Error {
     )]
     UnknownKey {
         /// What was to be proven.
-        statement: Statement,
+        statement: Box<Statement>,
         /// Whose signature it says it is.
         key: KeyId,
     },
@@ -175,7 +175,7 @@ pub enum Error {
     )]
     OtherStatement {
         /// What was to be proven.
-        statement: Statement,
+        statement: Box<Statement>,
         /// Whose signature it says it is.
         key: KeyId,
     },
@@ -190,16 +190,16 @@ pub fn verify(
     statement: &Statement,
     signature: Option<&Signature>,
 ) -> Result<KeyId, Error> {
-    let signature = signature.ok_or_else(|| Error::Missing(statement.clone()))?;
+    let signature = signature.ok_or_else(|| Error::Missing(Box::new(statement.clone())))?;
     let key = keys.get(&signature.key).ok_or_else(|| Error::UnknownKey {
-        statement: statement.clone(),
+        statement: Box::new(statement.clone()),
         key: signature.key.clone(),
     })?;
     let public = UnparsedPublicKey::new(&ED25519, key.bytes());
     match public.verify(&statement.bytes(), &signature.bytes) {
         Ok(()) => Ok(signature.key.clone()),
         Err(_) => Err(Error::OtherStatement {
-            statement: statement.clone(),
+            statement: Box::new(statement.clone()),
             key: signature.key.clone(),
         }),
     }

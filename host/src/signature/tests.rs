@@ -164,7 +164,10 @@ fn the_policy_decides_what_a_signature_is_worth() {
     let id: KeyId = ID.parse().unwrap();
     assert_eq!(admitted(Mode::Off, Some("nonsense")), Ok(Admitted::Unasked));
     let doubted = admitted(Mode::Warn, None);
-    assert_eq!(doubted, Ok(Admitted::Doubted(Error::Missing(statement()))));
+    assert_eq!(
+        doubted,
+        Ok(Admitted::Doubted(Error::Missing(Box::new(statement()))))
+    );
     assert_eq!(
         admitted(Mode::Warn, Some(&good)),
         Ok(Admitted::Signed(id.clone()))

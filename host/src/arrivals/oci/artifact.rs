@@ -115,12 +115,13 @@ mod tests {
 
     #[test]
     fn what_is_another_artifact_is_refused_with_what_it_is() {
-        let changed = |change: fn(&mut Value)| {
+        type Change = fn(&mut Value);
+        let changed = |change: Change| {
             let mut manifest = manifest();
             change(&mut manifest);
             parse(&manifest).unwrap_err()
         };
-        let table: [(fn(&mut Value), &str); 6] = [
+        let table: [(Change, &str); 6] = [
             (
                 |it| it["config"]["mediaType"] = json!("application/vnd.oci.image.config.v1+json"),
                 "is no Wasm artifact: its config is `application/vnd.oci.image.config.v1+json`",

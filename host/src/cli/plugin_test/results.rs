@@ -120,7 +120,7 @@ impl Results {
     }
 
     /// Takes a result in; what is to be printed of it.
-    pub(super) fn add(&mut self, outcome: Outcome) -> String {
+    pub(super) fn add(&mut self, outcome: &Outcome) -> String {
         let passed = outcome.problems.is_empty();
         self.counts[usize::from(!passed)] += 1;
         if self.as_json {

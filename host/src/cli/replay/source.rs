@@ -18,7 +18,7 @@ use crate::wasm::{Engine, Solo};
 
 pub(super) enum Source {
     Host {
-        client: Client,
+        client: Box<Client>,
         id: DeliberationId,
     },
     Data {
@@ -37,7 +37,7 @@ impl Source {
             (None, Some(id)) => Ok(match &args.data_dir {
                 Some(dir) => Self::of_data(dir, id)?,
                 None => Self::Host {
-                    client: Client::connect(&args.connection).await?,
+                    client: Box::new(Client::connect(&args.connection).await?),
                     id,
                 },
             }),
