@@ -1,6 +1,8 @@
 //! How components are compiled, by the built binary: in a child that is bounded, and once for all
 //! starts of a host.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
 mod child;
 mod restart;
 mod signed;

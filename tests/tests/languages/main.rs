@@ -1,6 +1,8 @@
 //! Plugins in every language, from a fresh project of `conclave plugin new` to an answer over gRPC; and
 //! plugins that were compiled long ago.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
 mod fixtures;
 mod sdks;
 

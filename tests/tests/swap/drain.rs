@@ -31,7 +31,7 @@ async fn a_running_deliberation_keeps_its_version_and_the_drain_report_names_it(
         .find(|one| one.channel() == Channel::Unspecified);
     let old = old.unwrap();
     assert_eq!(old.plugin.as_ref().unwrap().version, version(1));
-    assert_eq!(old.deliberations, [held.name.clone()]);
+    assert_eq!(old.deliberations, std::slice::from_ref(&held.name));
     let shown = done(&host, &["plugin", "drain", NAME]).await;
     assert!(shown.contains(&held.uid), "{shown}");
 
@@ -80,6 +80,13 @@ async fn a_killed_host_resumes_on_the_version_that_it_began_with() {
     let listed = plugins.list(NAME).await.unwrap();
     plugins.remove(&listed[0].digest).await.unwrap();
     let host = host.kill().unwrap().start().await.unwrap();
+    // Its result was not journaled, so the generation is sent again, and held again.
+    within(
+        "the generation again",
+        stub.until(|requests| requests.len() == 2),
+    )
+    .await
+    .unwrap();
     stub.release();
     let client = host.client().await.unwrap();
     assert_eq!(ran_on(&client.wait(&held.uid).await.unwrap()), version(1));

@@ -150,7 +150,7 @@ impl Results {
             text.push_str(&format!("      {}\n", self.style.red(&clean(problem))));
         }
         if !passed {
-            text.push_str(&self.details(&outcome));
+            text.push_str(&self.details(outcome));
         }
         text
     }
