@@ -490,7 +490,7 @@ pub struct PluginInspectArgs {
 pub struct PluginCheckArgs {
     /// The component.
     pub file: PathBuf,
-    /// A configuration whose [plugins] settings apply: limits, and trusted keys.
+    /// A configuration whose settings of plugins apply: limits, and trusted keys.
     #[arg(long, value_name = "FILE", env = "CONCLAVE_CONFIG")]
     pub config: Option<PathBuf>,
     /// Its signature, as `plugin sign` wrote it; it must be of one of plugins.trusted_keys.
