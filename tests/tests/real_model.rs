@@ -1,6 +1,7 @@
 //! The demo: a deliberation of a real language model on this machine's CPU, and its report.
 
 use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -201,8 +202,17 @@ fn how_to_go_on(ran: &Ran, server: &str) -> SocketAddr {
 fn no_process_is_left(scratch: &Path) {
     // One that must be found shows that others would be.
     let mut control = Command::new("cat");
-    control.env("TMPDIR", scratch).stdin(Stdio::piped());
+    control.env("TMPDIR", scratch);
+    control.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut control = control.spawn().expect("cat can be started");
+    // A process that has only just been started may not yet show its environment: once it has answered,
+    // it does.
+    let (mut ask, mut echo) = (
+        control.stdin.take().unwrap(),
+        control.stdout.take().unwrap(),
+    );
+    ask.write_all(b"?").expect("cat reads");
+    echo.read_exact(&mut [0]).expect("cat answers");
     assert_eq!(processes_of(scratch), [control.id()]);
     control.kill().expect("it runs");
     control.wait().expect("it can be waited for");

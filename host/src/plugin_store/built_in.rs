@@ -1,15 +1,14 @@
-//! The plugins in the box, and those of the operator's directory at the start.
+//! The plugins in the box.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use conclave_core::channel::{Order, PluginName};
 use conclave_core::ids::Digest;
-use conclave_core::plugin::{Listed, PluginChoice, Source};
-use conclave_core::registry::{self, Action, Arrival, By, Change, Registry as _, Wish};
+use conclave_core::plugin::{Listed, Source};
+use conclave_core::registry::{self, Action, Arrival, By, Change, Registry as _};
 
-use super::table::{Entry, version};
+use super::table::Entry;
 use super::{Error, OwnedStep, PluginStore};
 
 /// Name and bytes of each plugin in the box.
@@ -103,70 +102,6 @@ impl PluginStore {
         }
         Ok(())
     }
-
-    /// Loads every `*.wasm` of a directory of the operator's, in the order of their names. One that is new
-    /// here and of a higher version than what serves becomes stable; so does one of the same version
-    /// as the plugin in the box.
-    ///
-    /// # Errors
-    /// When the directory or a file cannot be read, or a component is refused.
-    pub async fn load_dir(&self, dir: &Path) -> Result<Vec<Listed>, Error> {
-        let mut loaded = Vec::new();
-        for path in components_in(dir).await? {
-            let bytes = tokio::fs::read(&path).await;
-            let bytes = bytes.map_err(|source| Error::Unreadable {
-                path: path.clone(),
-                source,
-            })?;
-            let failed = |source| Error::Plugin {
-                origin: format!("`{}`", path.display()),
-                source,
-            };
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let published = self.publish(Arrival {
-                bytes: bytes.into(),
-                signature: None,
-                source: Source::File(name.into_owned()),
-                by: String::new(),
-            });
-            let published = published.await.map_err(failed)?;
-            if !published.known && self.is_newer(&published.listed) {
-                let reference = &published.listed.plugin.reference;
-                let choice = PluginChoice {
-                    name: reference.name.clone(),
-                    version: None,
-                    digest: Some(reference.digest),
-                };
-                let by = By {
-                    reason: "arrived in the folder".to_owned(),
-                    ..By::default()
-                };
-                let kind = published.listed.plugin.kind;
-                let promoted = self.order(kind, Wish::Promote(choice), by).await;
-                promoted.map_err(failed)?;
-            }
-            loaded.push(published.listed);
-        }
-        Ok(loaded)
-    }
-
-    /// Whether a component is of a higher version than the one that serves its name, or stands in for
-    /// the one in the box.
-    fn is_newer(&self, listed: &Listed) -> bool {
-        let reference = &listed.plugin.reference;
-        let name = PluginName::new(listed.plugin.kind, reference.name.as_str());
-        let table = self.table.load();
-        let entry = table.get(&name);
-        let stable = entry.and_then(|entry| entry.get(&entry.channels.stable?));
-        stable.is_some_and(|stable| {
-            stable.plugin.reference.digest != reference.digest
-                && match version(listed).cmp(&version(stable)) {
-                    std::cmp::Ordering::Greater => true,
-                    std::cmp::Ordering::Equal => stable.source == Source::BuiltIn,
-                    std::cmp::Ordering::Less => false,
-                }
-        })
-    }
 }
 
 fn older(entry: &Entry, in_box: &BTreeSet<Digest>) -> Vec<Digest> {
@@ -179,23 +114,4 @@ fn older(entry: &Entry, in_box: &BTreeSet<Digest>) -> Vec<Digest> {
     digests
         .filter(|digest| !in_box.contains(digest) && !needed.contains(&Some(*digest)))
         .collect()
-}
-
-async fn components_in(dir: &Path) -> Result<BTreeSet<PathBuf>, Error> {
-    let unreadable = |source| Error::Unreadable {
-        path: dir.to_owned(),
-        source,
-    };
-    let mut paths = BTreeSet::new();
-    let mut entries = tokio::fs::read_dir(dir).await.map_err(unreadable)?;
-    while let Some(entry) = entries.next_entry().await.map_err(unreadable)? {
-        let path = entry.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "wasm")
-        {
-            paths.insert(path);
-        }
-    }
-    Ok(paths)
 }

@@ -106,8 +106,8 @@ pub enum Error {
     /// A component's file cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A directory or file of the operator cannot be read.
-    #[error("cannot read `{path}`")]
+    /// The registry's file cannot be opened.
+    #[error("cannot open `{path}`")]
     Unreadable {
         /// Which.
         path: PathBuf,

@@ -1,20 +1,23 @@
 //! Whoever runs keeps its version, and is told of until it has ended.
 
 use conclave_tests::client::pb::plugin::Channel;
+use conclave_tests::client::{Client, pb};
 use conclave_tests::command::conclave_with;
 use conclave_tests::host::Host;
 use conclave_tests::patience::within;
+use conclave_tests::plugins::Plugins;
 use conclave_tests::steady::{NAME, steady, version};
 use conclave_tests::stub_server::StubServer;
 
 use super::support::{asked, done, plugins, ran_on, serving};
 
-#[tokio::test]
-async fn a_running_deliberation_keeps_its_version_and_the_drain_report_names_it() {
-    let stub = StubServer::start().await.unwrap();
-    let host = Host::asking(&stub).await.unwrap();
-    let client = host.client().await.unwrap();
-    let plugins = plugins(&host).await;
+/// A deliberation that began on the first version and waits for its model, while the second one became
+/// stable.
+async fn held_while_swapped(
+    stub: &StubServer,
+    client: &Client,
+    plugins: &Plugins,
+) -> pb::Deliberation {
     for number in [1, 2] {
         plugins.push(&steady(number).unwrap(), None).await.unwrap();
     }
@@ -23,6 +26,16 @@ async fn a_running_deliberation_keeps_its_version_and_the_drain_report_names_it(
         .await
         .unwrap();
     plugins.promote(NAME, &version(2)).await.unwrap();
+    held
+}
+
+#[tokio::test]
+async fn a_running_deliberation_keeps_its_version_and_the_drain_report_names_it() {
+    let stub = StubServer::start().await.unwrap();
+    let host = Host::asking(&stub).await.unwrap();
+    let client = host.client().await.unwrap();
+    let plugins = plugins(&host).await;
+    let held = held_while_swapped(&stub, &client, &plugins).await;
     assert_eq!(serving(&client).await, version(2));
 
     let uses = plugins.uses(NAME).await.unwrap();
@@ -69,14 +82,7 @@ async fn a_killed_host_resumes_on_the_version_that_it_began_with() {
     let host = Host::asking(&stub).await.unwrap();
     let client = host.client().await.unwrap();
     let plugins = plugins(&host).await;
-    for number in [1, 2] {
-        plugins.push(&steady(number).unwrap(), None).await.unwrap();
-    }
-    let held = client.create(asked("held:answer:yes")).await.unwrap();
-    within("the generation", stub.until(|requests| requests.len() == 1))
-        .await
-        .unwrap();
-    plugins.promote(NAME, &version(2)).await.unwrap();
+    let held = held_while_swapped(&stub, &client, &plugins).await;
     let listed = plugins.list(NAME).await.unwrap();
     plugins.remove(&listed[0].digest).await.unwrap();
     let host = host.kill().unwrap().start().await.unwrap();
