@@ -7,6 +7,16 @@ use crate::components::component;
 /// What requests call it.
 pub const NAME: &str = "steady";
 
+/// Numbers from here on are of versions whose candidates have nothing in common, at their weak spot.
+pub const DISAGREES: u32 = 700_000;
+/// Numbers from here on are of versions that fail there.
+pub const FAILS: u32 = 800_000;
+/// Numbers from here on are of versions that trap there.
+pub const TRAPS: u32 = 900_000;
+
+/// What a task speaks of that is about the weak spot of these versions.
+pub const WEAK_SPOT: &str = "the weak spot";
+
 /// The digits of the version that was built.
 const BUILT: &[u8] = b"7654321.0.0";
 

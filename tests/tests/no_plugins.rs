@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use conclave_tests::command::conclave;
+use conclave_tests::command::{client_of, conclave};
 use conclave_tests::components::{component, install};
 use conclave_tests::host::Setup;
 
@@ -81,25 +81,35 @@ async fn plugin_check_lists_the_reasons_and_exits_with_1() {
     assert_eq!(missing.code, Some(2), "{missing:?}");
 }
 
+/// A node that comes up at night serves what it can.
 #[tokio::test]
-async fn a_host_does_not_start_with_a_file_that_is_no_plugin() {
-    let files = tempfile::tempdir().unwrap();
-    for (path, reason) in no_plugins(files.path()) {
-        let plugins = tempfile::tempdir().unwrap();
-        install(plugins.path(), &["hostile"]).unwrap();
-        std::fs::copy(&path, plugins.path().join("broken.wasm")).unwrap();
-        let setup = Setup::bare()
-            .unwrap()
-            .arg("--plugins")
-            .arg(plugins.path().to_str().unwrap());
-        let (status, log) = setup.start_in_vain().await.unwrap();
-        assert_eq!(status.code(), Some(1), "{log}");
-        assert!(log.contains("broken.wasm") && log.contains(reason), "{log}");
+async fn a_host_starts_beside_files_that_are_no_plugins_and_the_check_of_its_settings_tells_them() {
+    let plugins = tempfile::tempdir().unwrap();
+    let files = no_plugins(plugins.path());
+    install(plugins.path(), &["hostile"]).unwrap();
+    let dir = plugins.path().to_str().unwrap();
+    let host = Setup::bare().unwrap().arg("--plugins").arg(dir);
+    let host = host.start().await.unwrap();
+    let listed = client_of(&host, &["plugin", "list"]).await.unwrap();
+    assert!(listed.out.contains("hostile@"), "{listed:?}");
+    let checked = conclave(&["serve", "--check", "--plugins", dir]).await;
+    let checked = checked.unwrap();
+    assert_eq!(checked.code, Some(1), "{checked:?}");
+    for (path, reason) in files {
+        let file = path.file_name().unwrap().to_str().unwrap();
+        let line = host.logged(&[file, reason]).await.unwrap();
+        assert!(line.contains("ERROR") || line.contains("error"), "{line}");
+        assert!(
+            checked.err.contains(file) && checked.err.contains(reason),
+            "{file}: {checked:?}"
+        );
     }
-    let setup = Setup::bare()
-        .unwrap()
-        .arg("--plugins")
-        .arg("/no/such/directory");
+}
+
+#[tokio::test]
+async fn a_host_does_not_start_with_a_folder_that_is_not_there() {
+    let setup = Setup::bare().unwrap();
+    let setup = setup.arg("--plugins").arg("/no/such/directory");
     let (status, log) = setup.start_in_vain().await.unwrap();
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(log.contains("/no/such/directory"), "{log}");

@@ -203,12 +203,21 @@ pub enum Refused {
     /// It is what it shall become.
     #[error("already has sha256:{} as {}", .0.short(), .1.as_str())]
     Already(Digest, Arm),
+    /// There is no version besides the stable one.
+    #[error("has no version besides its stable sha256:{}; push another one first", .0.short())]
+    NothingElse(Digest),
     /// Nothing was stable before.
     #[error("has no canary, and nothing was stable before: there is nothing to go back to")]
     NothingBefore,
     /// A component cannot be removed while it serves.
     #[error("needs sha256:{} as {}; promote another version or roll back first", .0.short(), .1.as_str())]
     InUse(Digest, Arm),
+    /// The last component of a name stays.
+    #[error(
+        "has no component besides sha256:{}, which stays: a name keeps its revisions; push another version to replace it",
+        .0.short()
+    )]
+    OnlyOne(Digest),
     /// Somebody else was quicker.
     #[error(
         "is at revision {actual}, not at {expected}: somebody changed it meanwhile; look at it again"

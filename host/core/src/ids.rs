@@ -178,7 +178,7 @@ impl fmt::Debug for Digest {
 
 /// A text that is no digest.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is not a sha256 digest: 64 hexadecimal digits")]
+#[error("`{0}` is not a sha256 digest: 64 hexadecimal digits, as `--json` shows them")]
 pub struct NotADigest(String);
 
 impl FromStr for Digest {

@@ -225,14 +225,14 @@ pub trait Registry: Send + Sync {
     /// are accepted from now on follow it.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Order`].
+    /// [`Error::NotFound`], [`Error::Order`]; [`Error::Refused`] for a component that may not serve.
     async fn order(&self, kind: Kind, wish: Wish, by: By) -> Result<Named, Error>;
 
     /// Removes a component that no channel points to. Deliberations that run on it go on; its bytes
     /// are deleted when the last of them has ended.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Order`].
+    /// [`Error::NotFound`], [`Error::Order`], [`Error::Named`].
     async fn remove(&self, digest: Digest, by: By) -> Result<Listed, Error>;
 
     /// What every name stands for, by kind and name.
@@ -275,9 +275,14 @@ pub enum Error {
         /// Why not.
         refused: Refused,
     },
-    /// The name may not go without a plugin, or the plugin is the host's own.
-    #[error("{0}")]
-    Forbidden(String),
+    /// The configuration names the component, so the host could not start without it.
+    #[error("{plugin} is what the setting `{setting}` names; name another one there first")]
+    Named {
+        /// Which.
+        plugin: String,
+        /// The setting.
+        setting: String,
+    },
     /// Others' components are being checked.
     #[error("{0} components wait to be checked, no more are taken; try again later")]
     Busy(usize),

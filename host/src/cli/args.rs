@@ -493,7 +493,8 @@ pub struct PluginCheckArgs {
     /// A configuration whose settings of plugins apply: limits, and trusted keys.
     #[arg(long, value_name = "FILE", env = "CONCLAVE_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Its signature, as `plugin sign` wrote it; it must be of one of plugins.trusted_keys.
+    /// Its signature, as `plugin sign` wrote it; it must be of one of plugins.trusted_keys
+    /// [default: what lies beside it with `.sig` behind its name, if the settings ask for one].
     #[arg(long, value_name = "FILE")]
     pub signature: Option<PathBuf>,
     /// Print one JSON object.

@@ -181,11 +181,14 @@ async fn plugins(loaded: &Loaded, findings: &mut Findings) -> anyhow::Result<()>
     if let Some(dir) = &config.plugins.dir {
         let bytes_max = config.plugins.limits.component_bytes_max;
         let mut folder = Folder::new(dir, bytes_max, store.clone(), store.clone());
-        if let Err(error) = folder.take_in().await {
-            let error = anyhow::Error::new(error);
-            let mend = "mend or remove the file, or set `plugins.dir` to another directory";
-            findings.problems.push(format!("{error:#}; {mend}"));
-        }
+        let failed = match folder.take_in().await {
+            Ok(taken_in) => taken_in.failed,
+            Err(error) => vec![error],
+        };
+        let mend = "mend or remove the file, or set `plugins.dir` to another directory";
+        let told = failed.into_iter().map(anyhow::Error::new);
+        let told = told.map(|error| format!("{error:#}; {mend}"));
+        findings.problems.extend(told);
     }
     for named in config.named_plugins() {
         match store.resolve(named.kind, &named.choice).await {

@@ -11,7 +11,7 @@ use super::failure::Usage;
 use super::plugin_sign;
 use super::terminal::{Terminal, clean, one_line};
 use crate::config::{self, Environment, Loaded, Sources};
-use crate::signature::KeyId;
+use crate::signature::Admitted;
 use crate::wasm::{Checked, Engine, EngineConfig, Refusal};
 
 /// A component, and the settings that it is checked by.
@@ -60,11 +60,11 @@ pub(super) async fn check(
     let path = args.file.display();
     let offline = Offline::open(&args.file, args.config.as_deref(), environment)?;
     let mut verdict = offline.check().await?;
-    let mut signer = None;
+    let mut admitted = Admitted::Unasked;
     if let Ok(checked) = &verdict {
-        let policy = &offline.loaded.signatures;
-        match plugin_sign::signer(policy, checked, args.signature.as_deref())? {
-            Ok(key) => signer = key,
+        let (policy, named) = (&offline.loaded.signatures, args.signature.as_deref());
+        match plugin_sign::admitted(policy, checked, &args.file, named)? {
+            Ok(it) => admitted = it,
             Err(refusal) => verdict = Err(refusal),
         }
     }
@@ -74,9 +74,9 @@ pub(super) async fn check(
         Exit::Failure
     };
     let shown = if args.json {
-        format!("{}\n", as_json(&verdict, signer.as_ref()))
+        format!("{}\n", as_json(&verdict, &admitted))
     } else {
-        as_text(&path.to_string(), &verdict, signer.as_ref())
+        as_text(&path.to_string(), &verdict, &admitted)
     };
     terminal.print(&shown)?;
     Ok(exit)
@@ -85,7 +85,7 @@ pub(super) async fn check(
 pub(super) fn as_text(
     path: &str,
     verdict: &Result<Checked, Refusal>,
-    signer: Option<&KeyId>,
+    admitted: &Admitted,
 ) -> String {
     match verdict {
         Ok(Checked {
@@ -98,9 +98,11 @@ pub(super) fn as_text(
             reference = plugin.reference,
             summary = clean(&plugin.descriptor.summary),
             digest = plugin.reference.digest,
-            signed = signer
-                .map(|key| format!("  signed with the trusted key {key}\n"))
-                .unwrap_or_default(),
+            signed = match admitted {
+                Admitted::Unasked => String::new(),
+                Admitted::Signed(key) => format!("  signed with the trusted key {key}\n"),
+                Admitted::Doubted(error) => format!("  taken with a warning: {error}\n"),
+            },
             canned = one_line(&canned.to_string(), 400),
         ),
         Err(refusal) => {
@@ -116,7 +118,12 @@ pub(super) fn as_text(
     }
 }
 
-fn as_json(verdict: &Result<Checked, Refusal>, signer: Option<&KeyId>) -> Value {
+fn as_json(verdict: &Result<Checked, Refusal>, admitted: &Admitted) -> Value {
+    let (signed_by, warnings) = match admitted {
+        Admitted::Unasked => (None, Vec::new()),
+        Admitted::Signed(key) => (Some(key.to_string()), Vec::new()),
+        Admitted::Doubted(error) => (None, vec![error.to_string()]),
+    };
     match verdict {
         Ok(Checked {
             plugin,
@@ -131,7 +138,8 @@ fn as_json(verdict: &Result<Checked, Refusal>, signer: Option<&KeyId>) -> Value 
             "contract": contract,
             "rehearsal": canned.to_string(),
             "summary": plugin.descriptor.summary,
-            "signed_by": signer.map(ToString::to_string),
+            "signed_by": signed_by,
+            "warnings": warnings,
             "params_schema": serde_json::from_str::<Value>(&plugin.descriptor.params_schema).ok(),
         }),
         Err(refusal) => json!({ "ok": false, "reasons": refusal.reasons }),

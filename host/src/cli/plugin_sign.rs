@@ -1,5 +1,6 @@
 //! `plugin sign`: says whose a component is; and what `plugin check` says of such a signature.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -11,7 +12,7 @@ use super::failure::Usage;
 use super::plugin::{self, Offline};
 use super::terminal::Terminal;
 use crate::config::Environment;
-use crate::signature::{self, KeyId, Mode, Policy, PrivateKey, Statement};
+use crate::signature::{self, Admitted, Policy, PrivateKey, Signature, Statement};
 use crate::wasm::{Checked, Refusal};
 
 /// Checks a component, and writes its signature beside it.
@@ -26,7 +27,10 @@ pub(super) async fn sign(
         Ok(checked) => checked,
         Err(refusal) => {
             let path = args.file.display().to_string();
-            bail!("{}", plugin::as_text(&path, &Err(refusal), None).trim_end());
+            bail!(
+                "{}",
+                plugin::as_text(&path, &Err(refusal), &Admitted::Unasked).trim_end()
+            );
         }
     };
     let statement = Statement::of(&checked);
@@ -49,29 +53,38 @@ pub(super) async fn sign(
     Ok(Exit::Success)
 }
 
-/// Whose signature in this file a component has, if it is a trusted key's; without a file, whether it
-/// may do without.
-pub(super) fn signer(
+/// What a host with this rule of signatures would say of a component. A signature that is named must be
+/// a trusted key's, whatever the rule; one that lies beside the component is looked at as a host would.
+pub(super) fn admitted(
     policy: &Policy,
     checked: &Checked,
-    file: Option<&Path>,
-) -> anyhow::Result<Result<Option<KeyId>, Refusal>> {
+    file: &Path,
+    named: Option<&Path>,
+) -> anyhow::Result<Result<Admitted, Refusal>> {
     let statement = Statement::of(checked);
-    let verified = match file {
-        None if policy.mode == Mode::Require => {
-            signature::verify(&policy.keys, &statement, None).map(Some)
-        }
-        None => Ok(None),
-        Some(file) => {
-            let text = read(file)?;
-            text.parse()
-                .and_then(|given| signature::verify(&policy.keys, &statement, Some(&given)))
-                .map(Some)
-        }
+    let given = signature_of(file, named)?;
+    let admitted = match (named, &given) {
+        (Some(_), Some(given)) => Signature::of_file(given)
+            .and_then(|given| signature::verify(&policy.keys, &statement, Some(&given)))
+            .map(Admitted::Signed),
+        _ => policy.admit(&statement, given.as_deref()),
     };
-    Ok(verified.map_err(|error| Refusal {
+    Ok(admitted.map_err(|error| Refusal {
         reasons: vec![error.to_string()],
     }))
+}
+
+/// The signature of a component's file: the one that is named, or the one that lies beside it, if any does.
+pub(super) fn signature_of(file: &Path, named: Option<&Path>) -> anyhow::Result<Option<Vec<u8>>> {
+    let path = named.map_or_else(|| beside(file), Path::to_owned);
+    match std::fs::read(&path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound && named.is_none() => Ok(None),
+        Err(error) => {
+            let message = format!("cannot read the signature `{}`: {error}", path.display());
+            Err(Usage(message).into())
+        }
+    }
 }
 
 fn read_key(path: &Path) -> anyhow::Result<PrivateKey> {
@@ -130,5 +143,20 @@ mod tests {
         let error = sign(&args, &environment, &mut terminal).await.unwrap_err();
         assert!(error.to_string().contains("cannot be a plugin"), "{error}");
         assert!(!beside(&file).exists());
+    }
+
+    #[test]
+    fn a_signature_beside_the_file_comes_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.wasm");
+        assert_eq!(signature_of(&file, None).unwrap(), None);
+        std::fs::write(dir.path().join("a.wasm.sig"), "beside").unwrap();
+        assert_eq!(signature_of(&file, None).unwrap().unwrap(), b"beside");
+        let named = dir.path().join("b.sig");
+        std::fs::write(&named, "named").unwrap();
+        let given = signature_of(&file, Some(&named)).unwrap();
+        assert_eq!(given.unwrap(), b"named");
+        let missing = signature_of(&file, Some(Path::new("/no/such"))).unwrap_err();
+        assert!(missing.downcast_ref::<Usage>().is_some());
     }
 }

@@ -18,6 +18,9 @@ use super::{Exit, json};
 /// Changes of a name that are told with it.
 const CHANGES_SHOWN: i32 = 5;
 
+/// Columns below which a summary says nothing.
+const SUMMARY_MIN: usize = 20;
+
 /// Prints a line for each plugin.
 pub(super) async fn list(args: &PluginListArgs, terminal: &mut Terminal) -> anyhow::Result<Exit> {
     let plugins = Client::connect(&args.connection).await?.plugins().await?;
@@ -114,12 +117,15 @@ fn table(plugins: &[pb::Plugin], style: Style) -> String {
     };
     let width = plugins.iter().map(|one| named(one).chars().count()).max();
     let width = width.unwrap_or_default().max("plugin".len());
-    let room = style.width.saturating_sub(width + 58).max(20);
+    // On a narrow terminal the summary is what is not needed.
+    let room = style.width.saturating_sub(width + 58);
+    let room = if room < SUMMARY_MIN { 0 } else { room };
+    let summary = if room == 0 { "" } else { "summary" };
     let header = format!(
-        "{:8}  {:width$}  {:12}  {:13}  {:>4}  {:>9}  summary",
+        "{:8}  {:width$}  {:12}  {:13}  {:>4}  {:>9}  {summary}",
         "kind", "plugin", "digest", "channel", "held", "size"
     );
-    let mut text = format!("{}\n", style.dim(&header));
+    let mut text = format!("{}\n", style.dim(header.trim_end()));
     for one in plugins {
         let row = format!(
             "{:8}  {:width$}  {:12}  {:13}  {:>4}  {:>9}  {}",
@@ -129,7 +135,10 @@ fn table(plugins: &[pb::Plugin], style: Style) -> String {
             channel(one),
             one.held_by_count,
             size(one.size_bytes),
-            one_line(&one.summary, room),
+            match room {
+                0 => String::new(),
+                room => one_line(&one.summary, room),
+            },
         );
         text.push_str(&format!("{}\n", row.trim_end()));
     }

@@ -36,6 +36,7 @@ use conclave_core::endpoint::Endpoint;
 
 use crate::nats;
 use crate::openai::ApiKey;
+use crate::plugin_store::{Named, Rules};
 
 pub use access::{Access, AccessCertificate, AccessMode, AccessToken, Jwt, Tls};
 pub use environment::Environment;
@@ -96,12 +97,19 @@ pub struct Loaded {
 impl Loaded {
     /// What becomes of plugins that arrive.
     #[must_use]
-    pub fn plugin_rules(&self) -> crate::plugin_store::Rules {
+    pub fn plugin_rules(&self) -> Rules {
         let errors = f64::from(self.config.plugins.canary_errors_per_million);
         let error_rate = ErrorRate::try_from(errors / 1e6);
-        crate::plugin_store::Rules {
+        let named = self.config.named_plugins().into_iter();
+        let named = named.map(
+            |NamedPlugin {
+                 kind, choice, key, ..
+             }| Named { kind, choice, key },
+        );
+        Rules {
             error_rate: error_rate.expect("the setting has the bounds of a rate"),
             signatures: self.signatures.clone(),
+            named: named.collect(),
         }
     }
 }

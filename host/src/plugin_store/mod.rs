@@ -26,7 +26,7 @@ use conclave_core::channel::{Asking, PluginName};
 use conclave_core::clock::Clock;
 use conclave_core::ids::Digest;
 use conclave_core::plugin::{
-    self, Assigned, Catalogue, Kind, Listed, Plugin, PluginChoice, Plugins,
+    self, Assigned, Catalogue, Kind, Listed, Plugin, PluginChoice, Plugins, Source,
 };
 use tokio::sync::Semaphore;
 
@@ -58,6 +58,19 @@ pub struct Rules {
     pub error_rate: ErrorRate,
     /// Whose signatures count, and what becomes of a plugin without one.
     pub signatures: Policy,
+    /// What the settings name, which is not removed.
+    pub named: Vec<Named>,
+}
+
+/// A plugin that the settings name.
+#[derive(Clone, Debug)]
+pub struct Named {
+    /// Which kind it is.
+    pub kind: Kind,
+    /// Which plugin.
+    pub choice: PluginChoice,
+    /// The setting's key.
+    pub key: String,
 }
 
 /// Keeps plugins and finds them.
@@ -184,6 +197,12 @@ impl PluginStore {
                 continue;
             };
             let reference = &listed.plugin.reference;
+            if let Err(reason) = self.trusted(listed) {
+                tracing::error!(
+                    plugin = %reference, kind = %name.kind, %digest, reason,
+                    "a plugin serves that could not be promoted now; promote a signed version"
+                );
+            }
             if let Err(reasons) = self.ready(digest).await {
                 tracing::error!(
                     plugin = %reference, kind = %name.kind, %digest, reasons,
@@ -191,6 +210,26 @@ impl PluginStore {
                 );
             }
         }
+    }
+
+    /// Whether the operator's rule of signatures, as it is now, lets a component serve that arrived under
+    /// another; why not.
+    fn trusted(&self, listed: &Listed) -> Result<(), String> {
+        let signer = listed.signed_by.as_deref();
+        if listed.source == Source::BuiltIn || self.rules.signatures.still_admits(signer) {
+            return Ok(());
+        }
+        let reference = &listed.plugin.reference;
+        Err(match signer {
+            None => format!(
+                "{reference} arrived without a signature, and `plugins.signatures` requires one; sign it, \
+                 remove it and push it again, or push a signed version"
+            ),
+            Some(key) => format!(
+                "{reference} is signed by key {key}, which `plugins.trusted_keys` does not list; sign it \
+                 with a trusted key, remove it and push it again, or push a signed version"
+            ),
+        })
     }
 
     /// Has the component compiled and in memory.

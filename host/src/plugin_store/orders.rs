@@ -1,5 +1,6 @@
 //! What operators want of names, and what is told of it.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
@@ -11,7 +12,7 @@ use conclave_core::registry::{
     Action, Arrival, By, Change, Error, HistoryQuery, Named, Published, Registry, Wish,
 };
 
-use super::table::Entry;
+use super::table::{Entry, Table};
 use super::{OwnedStep, PluginStore, canaries};
 
 #[async_trait]
@@ -25,63 +26,41 @@ impl Registry for PluginStore {
     }
 
     async fn order(&self, kind: Kind, wish: Wish, by: By) -> Result<Named, Error> {
-        let _changing = self.changing.lock().await;
-        let name = PluginName::new(kind, wish.name());
-        let table = self.table.load_full();
-        let entry = table.get(&name).cloned();
-        let mut entry = entry.ok_or_else(|| table.not_found(kind, &choice_of(&wish)))?;
-        let refuse = |refused| Error::Order {
-            name: name.clone(),
-            refused,
-        };
-        check_revision(&entry.channels, &by).map_err(refuse)?;
-        let (action, digest) = match &wish {
-            Wish::Promote(choice) => {
-                let bare = choice.version.is_none() && choice.digest.is_none();
-                let chosen = entry.exactly(choice).map(digest_of);
-                if !bare && chosen.is_none() {
-                    return Err(table.not_found(kind, choice).into());
-                }
-                (Action::Promoted, chosen)
+        let mut ready = BTreeSet::new();
+        loop {
+            let changing = self.changing.lock().await;
+            let Decided {
+                entry,
+                before,
+                action,
+                about,
+            } = self.decided(kind, &wish, &by)?;
+            let pointed = [entry.channels.stable, canary_digest(&entry.channels)];
+            let mut pointed = pointed.into_iter().flatten();
+            if let Some(digest) = pointed.find(|digest| !ready.contains(digest)) {
+                // It may have to be compiled: other changes, a rollback among them, do not wait for that.
+                drop(changing);
+                self.readied(digest, &wish).await?;
+                ready.insert(digest);
+                continue;
             }
-            Wish::Canary { choice, .. } => {
-                let bare = choice.version.is_none() && choice.digest.is_none();
-                let chosen = match bare {
-                    true => latest(&entry),
-                    false => entry.exactly(choice),
-                };
-                let chosen = chosen.map(digest_of);
-                if chosen.is_none() {
-                    return Err(table.not_found(kind, choice).into());
-                }
-                (Action::Canary, chosen)
-            }
-            Wish::Rollback(_) => (Action::RolledBack, None),
-        };
-        let before = entry.channels.clone();
-        let order = wish.order(digest).expect("a canary has a digest by now");
-        entry.channels = before.after(order).map_err(refuse)?;
-        let about = subject(action, &before, &entry.channels);
-        let pointed = [entry.channels.stable, canary_digest(&entry.channels)];
-        for digest in pointed.into_iter().flatten() {
-            let ready = self.ready(digest).await;
-            ready.map_err(|reason| Error::Refused(vec![reason]))?;
+            let name = PluginName::new(kind, wish.name());
+            let change = self.change_of(&name, &entry, action, about, &before, by);
+            let step = OwnedStep {
+                name: name.clone(),
+                added: None,
+                removed: None,
+                changes: vec![change],
+            };
+            let channels = entry.channels.clone();
+            self.commit(step, entry).await?;
+            let evidence = canaries::sentence(&self.watch.trials(), &name);
+            return Ok(Named {
+                name,
+                channels,
+                evidence,
+            });
         }
-        let change = self.change_of(&name, &entry, action, about, &before, by);
-        let step = OwnedStep {
-            name: name.clone(),
-            added: None,
-            removed: None,
-            changes: vec![change],
-        };
-        let channels = entry.channels.clone();
-        self.commit(step, entry).await?;
-        let evidence = canaries::sentence(&self.watch.trials(), &name);
-        Ok(Named {
-            name,
-            channels,
-            evidence,
-        })
     }
 
     async fn remove(&self, digest: Digest, by: By) -> Result<Listed, Error> {
@@ -95,10 +74,23 @@ impl Registry for PluginStore {
             refused,
         };
         check_revision(&entry.channels, &by).map_err(refuse)?;
+        if let [_] = entry.components[..] {
+            return Err(refuse(Refused::OnlyOne(digest)));
+        }
         let before = entry.channels.clone();
         entry.channels = before.without(&digest).map_err(refuse)?;
         let change = self.change_of(&name, &entry, Action::Removed, digest, &before, by);
         entry.components.retain(|it| digest_of(it) != digest);
+        let left = table.with(name.clone(), entry.clone());
+        if let Some(named) = self.rules.named.iter().find(|named| {
+            let resolves = |table: &Table| table.resolve(named.kind, &named.choice).is_ok();
+            resolves(&table) && !resolves(&left)
+        }) {
+            return Err(Error::Named {
+                plugin: listed.plugin.reference.to_string(),
+                setting: named.key.clone(),
+            });
+        }
         let step = OwnedStep {
             name: name.clone(),
             added: None,
@@ -133,7 +125,82 @@ impl Registry for PluginStore {
     }
 }
 
+/// What an order leads to.
+struct Decided {
+    entry: Entry,
+    before: Channels,
+    action: Action,
+    about: Digest,
+}
+
 impl PluginStore {
+    /// What an order leads to, as things are now.
+    fn decided(&self, kind: Kind, wish: &Wish, by: &By) -> Result<Decided, Error> {
+        let name = PluginName::new(kind, wish.name());
+        let table = self.table.load_full();
+        let entry = table.get(&name).cloned();
+        let mut entry = entry.ok_or_else(|| table.not_found(kind, &choice_of(wish)))?;
+        let refuse = |refused| Error::Order {
+            name: name.clone(),
+            refused,
+        };
+        check_revision(&entry.channels, by).map_err(refuse)?;
+        let (action, digest) = match wish {
+            Wish::Promote(choice) => {
+                let bare = choice.version.is_none() && choice.digest.is_none();
+                let chosen = entry.exactly(choice).map(digest_of);
+                if !bare && chosen.is_none() {
+                    return Err(table.not_found(kind, choice).into());
+                }
+                (Action::Promoted, chosen)
+            }
+            Wish::Canary { choice, .. } => {
+                let bare = choice.version.is_none() && choice.digest.is_none();
+                let chosen = match bare {
+                    true => Some(latest(&entry).map_err(refuse)?),
+                    false => entry.exactly(choice),
+                };
+                let chosen = chosen.map(digest_of);
+                if chosen.is_none() {
+                    return Err(table.not_found(kind, choice).into());
+                }
+                (Action::Canary, chosen)
+            }
+            Wish::Rollback(_) => (Action::RolledBack, None),
+        };
+        let before = entry.channels.clone();
+        let order = wish.clone().order(digest);
+        let order = order.expect("a canary has a digest by now");
+        entry.channels = before.after(order).map_err(refuse)?;
+        let about = subject(action, &before, &entry.channels);
+        if action != Action::RolledBack {
+            let trusted = entry.get(&about).map_or(Ok(()), |it| self.trusted(it));
+            trusted.map_err(|reason| Error::Refused(vec![reason]))?;
+        }
+        Ok(Decided {
+            entry,
+            before,
+            action,
+            about,
+        })
+    }
+
+    /// Has a component compiled that an order points to. A rollback does not depend on it: whatever is
+    /// wrong with what was stable before, the order is to leave what is stable now.
+    async fn readied(&self, digest: Digest, wish: &Wish) -> Result<(), Error> {
+        match (self.ready(digest).await, wish) {
+            (Err(reason), Wish::Rollback(name)) => {
+                tracing::error!(
+                    plugin = name, %digest, reason,
+                    "a plugin that a rollback leads to cannot be made ready; its first deliberations \
+                     wait for it"
+                );
+                Ok(())
+            }
+            (ready, _) => ready.map_err(|reason| Error::Refused(vec![reason])),
+        }
+    }
+
     fn change_of(
         &self,
         name: &PluginName,
@@ -176,9 +243,14 @@ fn canary_digest(channels: &Channels) -> Option<Digest> {
 }
 
 /// The component that arrived last and does not serve.
-fn latest(entry: &Entry) -> Option<&Listed> {
+fn latest(entry: &Entry) -> Result<&Listed, Refused> {
+    let stable = entry.channels.stable;
     let mut latest = entry.components.iter().rev();
-    latest.find(|listed| Some(digest_of(listed)) != entry.channels.stable)
+    let latest = latest.find(|listed| Some(digest_of(listed)) != stable);
+    latest.ok_or(match stable {
+        Some(stable) => Refused::NothingElse(stable),
+        None => Refused::NoCanary,
+    })
 }
 
 /// The component that a change is about: after a rollback the one that serves no more.

@@ -70,7 +70,14 @@ impl PluginStore {
         let (signed_by, warnings) = match admitted {
             Admitted::Unasked => (None, Vec::new()),
             Admitted::Signed(key) => (Some(key.to_string()), Vec::new()),
-            Admitted::Doubted(error) => (None, vec![error.to_string()]),
+            Admitted::Doubted(error) => {
+                let plugin = &checked.plugin.reference;
+                tracing::warn!(
+                    %plugin, digest = %plugin.digest, by = arrival.by, %error,
+                    "a plugin is taken although nobody signed it who is trusted"
+                );
+                (None, vec![error.to_string()])
+            }
         };
         let name = PluginName::new(checked.plugin.kind, checked.plugin.reference.name.as_str());
         let listed = Listed {

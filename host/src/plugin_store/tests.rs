@@ -284,3 +284,96 @@ async fn a_held_component_outlives_its_name() {
     assert!(store.bytes(&digest).is_err());
     assert_eq!(files(&dir), 5, "what has a name stays");
 }
+
+#[tokio::test]
+async fn what_nobody_signed_is_promoted_no_more_once_a_signature_is_required() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = engine();
+    let store = open(&dir, &engine);
+    store.load_built_in().await.unwrap();
+    let built_in = stable(&store).await;
+    let unsigned = store.publish(arrival(variant("sample-vote", 1))).await;
+    let unsigned = unsigned.unwrap().listed.plugin.reference.digest;
+    let promote = |digest| Wish::Promote(exactly(digest));
+    let kind = Kind::Strategy;
+    store
+        .order(kind, promote(unsigned), by("ann"))
+        .await
+        .unwrap();
+    drop(store);
+
+    let rules = Rules {
+        signatures: Policy {
+            mode: crate::signature::Mode::Require,
+            ..Policy::default()
+        },
+        ..Rules::default()
+    };
+    let store = PluginStore::open(dir.path(), Arc::clone(&engine), rules).unwrap();
+    assert_eq!(stable(&store).await, unsigned, "what serves goes on");
+    store
+        .order(kind, Wish::Rollback("sample-vote".to_owned()), by("ann"))
+        .await
+        .unwrap();
+    assert_eq!(stable(&store).await, built_in);
+    let canary = Wish::Canary {
+        choice: exactly(unsigned),
+        share: Share::NONE,
+        rules: Vec::new(),
+    };
+    for wish in [promote(unsigned), canary] {
+        let refused = store.order(kind, wish, by("ann")).await.unwrap_err();
+        let told = refused.to_string();
+        assert!(told.contains("arrived without a signature"), "{told}");
+    }
+    assert_eq!(stable(&store).await, built_in);
+}
+
+#[tokio::test]
+async fn what_the_settings_name_is_not_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = engine();
+    let store = open(&dir, &engine);
+    let brought = store.publish(arrival(variant("sample-vote", 1))).await;
+    let brought = brought.unwrap().listed.plugin.reference.digest;
+    let other = store
+        .publish(arrival(variant("agreement", 2)))
+        .await
+        .unwrap();
+    store.load_built_in().await.unwrap();
+    let promote = Wish::Promote(exactly(Digest::of(&bytes_of("sample-vote"))));
+    store
+        .order(Kind::Strategy, promote, by("ann"))
+        .await
+        .unwrap();
+    drop(store);
+
+    let named = Named {
+        kind: Kind::Strategy,
+        choice: exactly(brought),
+        key: "plugins.strategy_default".to_owned(),
+    };
+    let rules = Rules {
+        named: vec![named],
+        ..Rules::default()
+    };
+    let store = PluginStore::open(dir.path(), engine, rules).unwrap();
+    let refused = store.remove(brought, by("ann")).await.unwrap_err();
+    assert!(
+        refused.to_string().ends_with(
+            "is what the setting `plugins.strategy_default` names; name another one there first"
+        ),
+        "{refused}"
+    );
+    assert!(store.bytes(&brought).is_ok());
+    let agreement = Wish::Promote(PluginChoice {
+        digest: Some(Digest::of(&bytes_of("agreement"))),
+        ..PluginChoice::named("agreement")
+    });
+    store
+        .order(Kind::Scorer, agreement, by("ann"))
+        .await
+        .unwrap();
+    let other = other.listed.plugin.reference.digest;
+    store.remove(other, by("ann")).await.unwrap();
+}

@@ -8,7 +8,7 @@ use conclave_core::tasks::Tasks;
 use tokio_util::sync::CancellationToken;
 
 use super::Error;
-use crate::arrivals::folder::Folder;
+use crate::arrivals::folder::{Folder, TakenIn};
 use crate::config::Config;
 
 /// Takes in what lies in the operator's folder, if there is one.
@@ -22,8 +22,9 @@ pub(super) async fn take_in(
     };
     let bytes_max = config.plugins.limits.component_bytes_max;
     let mut folder = Folder::new(dir, bytes_max, registry, plugins);
-    let count = folder.take_in().await?;
-    tracing::info!(dir = %dir.display(), count, "plugins loaded");
+    let TakenIn { count, failed } = folder.take_in().await?;
+    let failed = failed.len();
+    tracing::info!(dir = %dir.display(), count, failed, "plugins loaded");
     Ok(Some(folder))
 }
 

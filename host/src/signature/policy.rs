@@ -57,4 +57,11 @@ impl Policy {
             (Err(error), _) => Ok(Admitted::Doubted(error)),
         }
     }
+
+    /// Whether a plugin that arrived earlier, with this signer if it had one, could come in now.
+    #[must_use]
+    pub fn still_admits(&self, signer: Option<&str>) -> bool {
+        let key = signer.and_then(|signer| signer.parse().ok());
+        self.mode != Mode::Require || key.is_some_and(|key| self.keys.get(&key).is_some())
+    }
 }

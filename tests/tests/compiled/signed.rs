@@ -49,7 +49,11 @@ async fn what_was_signed_is_believed_and_nothing_else() {
         out.contains("signed with the trusted key 9445e663edf8b33e"),
         "{out}"
     );
+    // It lies beside the component, as `plugin push` sends it.
     let (code, out) = check(&plugin, &[]).await;
+    assert_eq!(code, Some(0), "{out}");
+    assert!(out.contains("signed with the trusted key"), "{out}");
+    let (code, out) = check(&other, &[]).await;
     assert_eq!(code, Some(1), "{out}");
     assert!(out.contains("is not signed"), "{out}");
     let (code, out) = check(&other, &["--signature", &signature]).await;

@@ -112,3 +112,39 @@ async fn only_operators_steer_and_history_and_audit_log_tell_who_did_what() {
     assert_eq!(lines[7], format!("ops DeletePlugin plugins/{second} OK"));
     assert_eq!(lines.len(), 8);
 }
+
+/// What a canary did to others is an operator's to know.
+#[tokio::test]
+async fn a_tenant_sees_of_a_canary_what_concerns_it() {
+    let stub = StubServer::start().await.unwrap();
+    let files = Files::new();
+    let (ops, of_ops) = token("ops", "operator").await;
+    let (amy, of_amy) = token("amy", "viewer").await;
+    let config = format!("access.mode = 'required'\n{of_ops}{of_amy}tenant = 'acme'\n");
+    let config = files.write("conclave.toml", config.as_bytes());
+    let setup = Setup::asking(&stub).unwrap().arg("--config").arg(config);
+    let host = setup.start().await.unwrap();
+    let (one, two) = (files.steady(1), files.steady(2));
+    for file in [&one, &two] {
+        let pushed = by(&host, &ops, &["plugin", "push", file]).await;
+        assert_eq!(pushed.code, Some(0), "{pushed:?}");
+    }
+    let rules = ["tenant=acme:10%", "tenant=umbrella:20%", "role=qa:30%"];
+    let mut canary = vec!["plugin", "canary", NAME, "--share", "0%"];
+    canary.extend(rules.iter().flat_map(|rule| ["--rule", rule]));
+    let tried = by(&host, &ops, &canary).await;
+    assert_eq!(tried.code, Some(0), "{tried:?}");
+
+    let seen = async |token: &str| {
+        let args = ["plugin", "inspect", NAME, "--json"];
+        let ran = by(&host, token, &args).await;
+        ran.json().unwrap()["channels"]["canary"].clone()
+    };
+    let all = seen(&ops).await;
+    assert_eq!(all["rules"].as_array().unwrap().len(), 3, "{all}");
+    assert_ne!(all["evidence"], "", "{all}");
+    let own = seen(&amy).await;
+    assert!(!own.to_string().contains("umbrella"), "{own}");
+    assert_eq!(own["rules"].as_array().unwrap().len(), 2, "{own}");
+    assert_ne!(own["evidence"], all["evidence"], "{own}");
+}

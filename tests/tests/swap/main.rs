@@ -12,5 +12,6 @@ mod arrive;
 mod crash;
 mod drain;
 mod load;
+mod regression;
 mod steer;
 mod support;

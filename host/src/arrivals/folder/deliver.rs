@@ -1,20 +1,19 @@
 //! One file's way into the registry, and when it becomes stable.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use conclave_core::chain::Chain;
-use conclave_core::plugin::{Kind, Listed, PluginChoice, Plugins, Source};
-use conclave_core::registry::{self, Arrival, By, Named, Registry, Wish};
+use conclave_core::channel::PluginName;
+use conclave_core::plugin::{Listed, PluginChoice, Plugins, Source};
+use conclave_core::registry::{
+    self, Action, Arrival, By, Change, HistoryQuery, Named, Registry, Wish,
+};
 use semver::Version;
 
 use super::scan::Complete;
 
 /// Why the host did it, as history tells.
 const REASON: &str = "arrived in the folder";
-
-/// How often a promotion is tried that the storage does not take.
-const ATTEMPTS: u32 = 5;
 
 /// Whom files are delivered to.
 pub(super) struct Delivery {
@@ -94,12 +93,12 @@ impl Delivery {
                 by: String::new(),
             })
             .await?;
-        let effect = if published.known {
+        let effect = if published.known && !self.is_fresh(&published.listed).await? {
             Effect::Known
         } else if published.serves {
             Effect::Serves
         } else {
-            self.promote_if_newer(&published.listed).await
+            self.promote_if_newer(&published.listed).await?
         };
         Ok(Delivered {
             listed: published.listed,
@@ -108,32 +107,50 @@ impl Delivery {
         })
     }
 
-    async fn promote_if_newer(&self, listed: &Listed) -> Effect {
+    /// Whether nothing has happened to the name since this component came by a file: then what made it
+    /// known, a crash perhaps, may not have come to promote it.
+    async fn is_fresh(&self, listed: &Listed) -> Result<bool, registry::Error> {
+        let Listed { plugin, source, .. } = listed;
+        let latest = HistoryQuery {
+            name: Some(PluginName::new(plugin.kind, plugin.reference.name.as_str())),
+            before: None,
+            limit: 1,
+        };
+        let latest = self.registry.history(latest).await?;
+        let added = |change: &Change| {
+            change.action == Action::Added && change.digest == plugin.reference.digest
+        };
+        Ok(matches!(source, Source::File(_)) && latest.first().is_some_and(added))
+    }
+
+    /// # Errors
+    /// When the registry cannot do it now; a later look does.
+    async fn promote_if_newer(&self, listed: &Listed) -> Result<Effect, registry::Error> {
         let plugin = &listed.plugin;
         let names = self.registry.names().await;
         let is_its = |named: &&Named| {
             named.name.kind == plugin.kind && named.name.name == plugin.reference.name
         };
-        let Some(named) = names.iter().find(is_its) else {
-            return Effect::Waits("its name stands for nothing".to_owned());
+        let Some((named, stable)) = names
+            .iter()
+            .find(is_its)
+            .and_then(|named| Some((named, named.channels.stable?)))
+        else {
+            return Ok(Effect::Waits("its name stands for nothing".to_owned()));
         };
         if named.canary().is_some() {
-            return Effect::Waits("another version is tried as canary".to_owned());
+            let why = "another version is tried as canary";
+            return Ok(Effect::Waits(why.to_owned()));
         }
         let exactly = |digest| PluginChoice {
             digest: Some(digest),
             ..PluginChoice::named(plugin.reference.name.clone())
         };
-        let stable = match named.channels.stable {
-            Some(stable) => self.plugins.resolve(plugin.kind, &exactly(stable)).await,
-            None => return Effect::Waits("its name stands for nothing".to_owned()),
-        };
-        let before = match stable {
-            Ok(stable) => stable.reference.version.clone(),
-            Err(error) => return Effect::Waits(Chain(&error).to_string()),
-        };
+        let stable = self.plugins.resolve(plugin.kind, &exactly(stable)).await?;
+        let before = stable.reference.version.clone();
         if !is_newer(&plugin.reference.version, &before) {
-            return Effect::Waits(format!("the stable version {before} is not older"));
+            let why = format!("the stable version {before} is not older");
+            return Ok(Effect::Waits(why));
         }
         let wish = Wish::Promote(exactly(plugin.reference.digest));
         let by = By {
@@ -142,28 +159,13 @@ impl Delivery {
             // Whoever changes the name meanwhile knows better.
             revision: Some(named.channels.revision),
         };
-        match self.order(plugin.kind, &wish, &by).await {
-            Ok(()) => Effect::Promoted { before },
+        match self.registry.order(plugin.kind, wish, by).await {
+            Ok(_) => Ok(Effect::Promoted { before }),
+            Err(error) if error.is_retryable() => Err(error),
             Err(error) => {
                 let error = Chain(&error).to_string();
                 tracing::warn!(plugin = %plugin.reference, error, "a newer plugin cannot be made stable");
-                Effect::Waits(error)
-            }
-        }
-    }
-
-    /// The storage may not answer for a moment; the bytes are known by then, so no later look would
-    /// promote them.
-    async fn order(&self, kind: Kind, wish: &Wish, by: &By) -> Result<(), registry::Error> {
-        let mut attempt = 1;
-        loop {
-            let ordered = self.registry.order(kind, wish.clone(), by.clone()).await;
-            match ordered {
-                Err(error) if error.is_retryable() && attempt < ATTEMPTS => {
-                    tokio::time::sleep(Duration::from_secs(1 << attempt)).await;
-                    attempt += 1;
-                }
-                ordered => return ordered.map(|_| ()),
+                Ok(Effect::Waits(error))
             }
         }
     }

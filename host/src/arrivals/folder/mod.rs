@@ -6,8 +6,9 @@
 //! every half a minute the folder is looked at in any case, so a filesystem without events is served
 //! too, there with files that have not changed between two looks.
 //!
-//! A component whose version is higher than the stable one's becomes stable, but only when its bytes
-//! are new to the host: a restart does not undo a rollback.
+//! A component whose version is higher than the stable one's becomes stable, but only when nothing has
+//! happened to its name since it arrived: a restart does not undo a rollback, and does finish what a
+//! crash cut short.
 
 mod deliver;
 mod events;
@@ -46,7 +47,16 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// How long a burst may put off the look.
 const SETTLE_MAX: Duration = Duration::from_secs(5);
 
-/// Why the folder cannot be used at the start.
+/// What became of the files that lay in the folder at the start.
+#[derive(Debug, Default)]
+pub struct TakenIn {
+    /// How many are plugins.
+    pub count: usize,
+    /// Why each of the others is none.
+    pub failed: Vec<Error>,
+}
+
+/// Why the folder or a file of it cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The directory cannot be read.
@@ -154,38 +164,30 @@ impl Folder {
     }
 
     /// Takes what lies there at the start of the host, in the order of the names, and begins to
-    /// listen. Returns how many files there are.
+    /// listen. A file that is not taken is told in the log, as later, and stops nothing: the plugins that
+    /// were taken before serve.
     ///
     /// # Errors
-    /// When the directory or a file cannot be read, or a component is refused.
-    pub async fn take_in(&mut self) -> Result<usize, Error> {
+    /// When the directory cannot be read.
+    pub async fn take_in(&mut self) -> Result<TakenIn, Error> {
         let notes = self.look().await.map_err(|source| Error::Unreadable {
             path: self.dir.clone(),
             source,
         })?;
-        let unusable = notes.into_iter().find_map(|note| match note {
-            Note::Unusable(name, reason) => Some((name, reason)),
-            _ => None,
-        });
-        if let Some((name, reason)) = unusable {
-            let path = self.dir.join(name);
-            return Err(Error::UnusableFile { path, reason });
+        let mut taken_in = TakenIn::default();
+        for note in notes {
+            tell(&note);
+            if let Note::Unusable(name, reason) = note {
+                taken_in.failed.push(self.unusable(&name, reason));
+            }
         }
-        let due = self.ledger.due();
-        let count = due.len();
-        for (name, entry) in due {
-            let path = self.dir.join(&name);
-            let complete = self.read(&name, entry).await;
-            let complete = complete.map_err(|unread| Error::UnusableFile {
-                path: path.clone(),
-                reason: Chain(&unread).to_string(),
-            })?;
-            let content = content(&complete);
-            let delivered = self.delivery.deliver(&name, complete).await;
-            let delivered = delivered.map_err(|source| Error::Refused { path, source })?;
-            self.settle(&name, content, &delivered);
+        for (name, entry) in self.ledger.due() {
+            match self.take(&name, entry).await {
+                Ok(()) => taken_in.count += 1,
+                Err(error) => taken_in.failed.push(error),
+            }
         }
-        Ok(count)
+        Ok(taken_in)
     }
 
     /// Takes what comes, until `stop`. A component that is being checked then is left for the next
@@ -238,7 +240,8 @@ impl Folder {
         }
         notes.iter().for_each(tell);
         for (name, entry) in self.ledger.due() {
-            self.take(&name, entry).await;
+            // It is told, and looked at again when that may help.
+            let _ = self.take(&name, entry).await;
         }
     }
 
@@ -267,40 +270,58 @@ impl Folder {
         Ok(self.ledger.look(scan, heard, Instant::now()))
     }
 
-    async fn take(&mut self, name: &str, entry: Entry) {
+    /// Reads a file and delivers it. Why that failed is told in the log, too.
+    async fn take(&mut self, name: &str, entry: Entry) -> Result<(), Error> {
         let complete = match self.read(name, entry).await {
             Ok(complete) => complete,
-            Err(Unread::Changed) => return self.ledger.unsettle(name, Instant::now()),
             Err(unread) => {
-                tell(&Note::Unusable(name.to_owned(), Chain(&unread).to_string()));
-                return self.ledger.settle(name, None, None);
+                let reason = Chain(&unread).to_string();
+                if matches!(unread, Unread::Changed) {
+                    self.ledger.unsettle(name, Instant::now());
+                } else {
+                    tell(&Note::Unusable(name.to_owned(), reason.clone()));
+                    self.ledger.settle(name, None, None);
+                }
+                return Err(self.unusable(name, reason));
             }
         };
         let content = content(&complete);
         if self.ledger.is_known(name, &content) {
-            return;
+            return Ok(());
         }
-        match self.delivery.deliver(name, complete).await {
-            Ok(delivered) => self.settle(name, content, &delivered),
-            Err(error) if error.is_retryable() => {
-                let wait = self.ledger.retry(name, Instant::now());
-                tracing::warn!(
-                    file = name,
-                    error = %Chain(&error),
-                    "the plugin cannot be taken now; it is tried again in {} s",
-                    wait.as_secs()
-                );
+        let error = match self.delivery.deliver(name, complete).await {
+            Ok(delivered) => {
+                self.settle(name, content, &delivered);
+                return Ok(());
             }
-            Err(error) => {
-                tracing::error!(
-                    file = name,
-                    error = %Chain(&error),
-                    "the plugin is refused, and nothing has changed; it is looked at again when the \
-                     file is another"
-                );
-                self.ledger.settle(name, Some(content), None);
-            }
+            Err(error) => error,
+        };
+        if error.is_retryable() {
+            let wait = self.ledger.retry(name, Instant::now());
+            tracing::warn!(
+                file = name,
+                error = %Chain(&error),
+                "the plugin cannot be taken now; it is tried again in {} s",
+                wait.as_secs()
+            );
+        } else {
+            tracing::error!(
+                file = name,
+                error = %Chain(&error),
+                "the plugin is refused, and nothing has changed; it is looked at again when the \
+                 file is another"
+            );
+            self.ledger.settle(name, Some(content), None);
         }
+        Err(Error::Refused {
+            path: self.dir.join(name),
+            source: error,
+        })
+    }
+
+    fn unusable(&self, name: &str, reason: String) -> Error {
+        let path = self.dir.join(name);
+        Error::UnusableFile { path, reason }
     }
 
     fn settle(&mut self, name: &str, content: ledger::Content, delivered: &Delivered) {

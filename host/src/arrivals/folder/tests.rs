@@ -8,7 +8,7 @@ use conclave_core::plugin::{
     self, Assigned, Descriptor, Kind, Listed, Plugin, PluginChoice, PluginRef, Source,
 };
 use conclave_core::registry::{
-    Arrival, By, Change, Error as RegistryError, HistoryQuery, Named, Published, Wish,
+    Action, Arrival, By, Change, Error as RegistryError, HistoryQuery, Named, Published, Wish,
 };
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -26,6 +26,8 @@ struct Fake {
 struct State {
     plugins: BTreeMap<Digest, Arc<Plugin>>,
     channels: BTreeMap<String, Channels>,
+    /// What happened to each name last, and to which component.
+    latest: BTreeMap<String, (Action, Digest)>,
     busy: u32,
 }
 
@@ -96,8 +98,11 @@ impl Registry for Fake {
                 let digest = plugin.reference.digest;
                 let known = state.plugins.insert(digest, Arc::clone(&plugin)).is_some();
                 let name = plugin.reference.name.clone();
+                if !known {
+                    state.latest.insert(name.clone(), (Action::Added, digest));
+                }
                 let channels = state.channels.entry(name).or_default();
-                let serves = channels.stable.is_none();
+                let serves = channels.stable.is_none() || channels.stable == Some(digest);
                 channels.stable.get_or_insert(digest);
                 Ok(Published {
                     listed: Listed {
@@ -139,7 +144,10 @@ impl Registry for Fake {
             let channels = state.channels.get_mut(&name.name).unwrap();
             assert_eq!(by.revision, Some(channels.revision));
             *channels = channels.after(Order::Promote(choice.digest)).unwrap();
-            channels.clone()
+            let channels = channels.clone();
+            let latest = (Action::Promoted, choice.digest.unwrap());
+            state.latest.insert(name.name.clone(), latest);
+            channels
         };
         self.tell(format!("promote {}", name.name));
         Ok(Named {
@@ -163,8 +171,24 @@ impl Registry for Fake {
         named.collect()
     }
 
-    async fn history(&self, _: HistoryQuery) -> Result<Vec<Change>, RegistryError> {
-        Ok(Vec::new())
+    async fn history(&self, query: HistoryQuery) -> Result<Vec<Change>, RegistryError> {
+        let name = query.name.unwrap();
+        let state = self.state.lock().unwrap();
+        let latest = state.latest.get(&name.name);
+        let latest = latest.map(|&(action, digest)| Change {
+            number: 1,
+            at_ms: 0,
+            by: String::new(),
+            name,
+            action,
+            digest,
+            version: String::new(),
+            stable_before: None,
+            stable_after: None,
+            share: None,
+            reason: String::new(),
+        });
+        Ok(latest.into_iter().collect())
     }
 }
 
@@ -202,7 +226,7 @@ impl Watched {
         let dir = tempfile::tempdir().unwrap();
         let registry = Arc::new(Fake::default());
         let mut folder = folder(dir.path(), &registry);
-        assert_eq!(folder.take_in().await.unwrap(), 0);
+        assert_eq!(folder.take_in().await.unwrap().count, 0);
         let stop = CancellationToken::new();
         let tasks = conclave_core::tasks::Tasks::default();
         let watching = tasks.spawn("folder", folder.watch(stop.clone()));
@@ -316,7 +340,7 @@ async fn a_folder_that_is_deleted_and_made_again_is_watched_again() {
     let registry = Arc::new(Fake::default());
     let mut folder = folder(&dir, &registry);
     drop_in(&dir, "a.wasm", "a 1.0.0");
-    assert_eq!(folder.take_in().await.unwrap(), 1);
+    assert_eq!(folder.take_in().await.unwrap().count, 1);
     // Another directory in its place, before anybody looks.
     fs::rename(&dir, parent.path().join("away")).unwrap();
     fs::create_dir(&dir).unwrap();
@@ -350,9 +374,31 @@ async fn a_restart_does_not_undo_a_rollback() {
         let mut state = registry.state.lock().unwrap();
         let channels = state.channels.get_mut("vote").unwrap();
         *channels = channels.after(Order::Rollback).unwrap();
+        let rolled_back = (Action::RolledBack, Digest::of(b"vote 2.0.0"));
+        state.latest.insert("vote".to_owned(), rolled_back);
     }
     folder(dir.path(), &registry).take_in().await.unwrap();
     assert_eq!(registry.stable("vote"), "1.0.0");
+}
+
+#[tokio::test]
+async fn a_restart_finishes_what_a_crash_cut_short() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = Arc::new(Fake::default());
+    drop_in(dir.path(), "1.wasm", "vote 1.0.0");
+    folder(dir.path(), &registry).take_in().await.unwrap();
+    drop_in(dir.path(), "2.wasm", "vote 2.0.0");
+    // The host was killed between the two steps.
+    let arrival = Arrival {
+        bytes: Arc::from(&b"vote 2.0.0"[..]),
+        signature: None,
+        source: Source::File("2.wasm".to_owned()),
+        by: String::new(),
+    };
+    registry.publish(arrival).await.unwrap();
+    assert_eq!(registry.stable("vote"), "1.0.0");
+    folder(dir.path(), &registry).take_in().await.unwrap();
+    assert_eq!(registry.stable("vote"), "2.0.0");
 }
 
 #[tokio::test]
@@ -391,21 +437,22 @@ async fn a_busy_registry_is_asked_again() {
 }
 
 #[tokio::test]
-async fn at_the_start_a_missing_folder_and_a_refused_file_are_told() {
+async fn at_the_start_a_missing_folder_is_an_error_and_a_refused_file_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let registry = Arc::new(Fake::default());
     let missing = dir.path().join("missing");
     let error = folder(&missing, &registry).take_in().await.unwrap_err();
     assert!(matches!(error, Error::Unreadable { .. }));
     drop_in(dir.path(), "broken.wasm", "broken");
-    let error = folder(dir.path(), &registry).take_in().await.unwrap_err();
-    let error = Chain(&error).to_string();
+    drop_in(dir.path(), "large.wasm", &"large 1.0.0".repeat(9));
+    drop_in(dir.path(), "sound.wasm", "sound 1.0.0");
+    let taken_in = folder(dir.path(), &registry).take_in().await.unwrap();
+    assert_eq!((taken_in.count, taken_in.failed.len()), (1, 2));
+    assert!(matches!(taken_in.failed[0], Error::UnusableFile { .. }));
+    let error = Chain(&taken_in.failed[1]).to_string();
     assert!(
         error.contains("broken.wasm` cannot be used: the component is refused: it is no plugin"),
         "{error}"
     );
-    fs::remove_file(dir.path().join("broken.wasm")).unwrap();
-    drop_in(dir.path(), "large.wasm", &"large 1.0.0".repeat(9));
-    let error = folder(dir.path(), &registry).take_in().await.unwrap_err();
-    assert!(matches!(error, Error::UnusableFile { .. }), "{error}");
+    assert_eq!(registry.stable("sound"), "1.0.0");
 }

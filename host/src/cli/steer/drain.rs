@@ -5,7 +5,8 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 
 use super::args::DrainArgs;
-use super::{connect, json, kind_word, short, versioned};
+use super::{connect, json, kind_word, not_found, short, versioned};
+use crate::cli::failure::Usage;
 use crate::cli::pb::plugin::Channel;
 use crate::cli::terminal::{Style, Terminal};
 use crate::cli::{Exit, pb};
@@ -18,7 +19,18 @@ const NAMES_SHOWN: usize = 3;
 
 /// Shows who runs on what, and if asked for, waits until nobody runs on what serves no more.
 pub(super) async fn drain(args: &DrainArgs, terminal: &mut Terminal) -> anyhow::Result<Exit> {
+    if let Some((name, _)) = args.name.split_once('@') {
+        let message = format!(
+            "`{}` names a version; drain takes a name: `{name}`",
+            args.name
+        );
+        return Err(Usage(message).into());
+    }
     let (mut client, as_json) = connect(&args.connection).await?;
+    let before = client.uses(&args.name).await?;
+    if before.is_empty() && !args.name.is_empty() && client.channels(&args.name).await?.is_empty() {
+        return Err(not_found(&client.plugins().await?, &args.name, &args.name));
+    }
     let live = args.wait && terminal.err_is_terminal && !as_json;
     let bar = match live {
         true => ProgressBar::new_spinner(),

@@ -104,7 +104,7 @@ Examples:
 
 Exit codes:
   0    shown; with --wait: nobody runs on an old version any more
-  1    no host
+  1    no host, or no plugin of this name
   2    wrong usage
   130  Ctrl-C
 

@@ -59,7 +59,11 @@ pub(in crate::cli) fn line(one: &pb::PluginChange) -> String {
         Action::Removed => "removed",
         Action::Unspecified => "?",
     };
-    let share = one.share_basis_points.map(percent).unwrap_or_default();
+    // A change of another kind may happen beside a canary that it is not about.
+    let share = one
+        .share_basis_points
+        .filter(|_| one.action() == Action::CanaryChanged);
+    let share = share.map(percent).unwrap_or_default();
     let by = match one.by.as_str() {
         "" => "the host",
         by => by,

@@ -26,18 +26,41 @@ pub(super) async fn canary(args: &CanaryArgs, terminal: &mut Terminal) -> anyhow
         reason: args.order.reason.clone(),
         expected_revision: args.order.revision,
     };
+    let before = client.channels(&request.plugin_name).await?;
     let after = client.start_canary(request).await?;
+    let before = before.iter().find(|one| one.kind == after.kind);
     let name = clean(&after.plugin_name);
     let tried = after.canary.clone().unwrap_or_default();
-    let told = format!(
+    let mut told = format!(
         "{} is tried on {} of the deliberations",
-        versioned(&name, &tried.plugin.unwrap_or_default()),
+        versioned(&name, &tried.plugin.clone().unwrap_or_default()),
         percent(tried.share_basis_points)
     );
+    if let Some(ended) = before.and_then(|before| ended_trial(before, &tried)) {
+        told.push_str(&format!("\n  {ended}"));
+    }
+    // The host may roll it back by itself before: the revision keeps the next rollback from going further.
+    let revision = after.revision;
     let next = format!(
-        "see how it does: `conclave plugin inspect {name}`; then `conclave plugin promote {name}` or `conclave plugin rollback {name}`"
+        "see how it does: `conclave plugin inspect {name}`; then `conclave plugin promote {name}` or `conclave plugin rollback {name} --revision {revision}`"
     );
     show(&after, &told, &next, as_json, terminal)
+}
+
+/// The trial of another version that began to be tried ends, if there was one.
+fn ended_trial(before: &pb::PluginChannels, tried: &pb::Canary) -> Option<String> {
+    let ended = before
+        .canary
+        .as_ref()
+        .filter(|it| it.plugin != tried.plugin)?;
+    let plugin = ended.plugin.clone().unwrap_or_default();
+    let versioned = versioned(&clean(&before.plugin_name), &plugin);
+    let rules = match ended.rules.len() {
+        0 => String::new(),
+        1 => ", with its rule".to_owned(),
+        count => format!(", with its {count} rules"),
+    };
+    Some(format!("the trial of {versioned} has ended{rules}"))
 }
 
 /// Makes a version stable.
@@ -230,6 +253,21 @@ mod tests {
         Evidence  it did well
         Revision  7
         ");
+    }
+
+    #[test]
+    fn a_trial_that_another_one_ends_is_told() {
+        let before = channels();
+        let same = before.canary.clone().unwrap();
+        assert_eq!(ended_trial(&before, &same), None);
+        let other = pb::Canary {
+            plugin: Some(version("3.0.0", "d")),
+            ..pb::Canary::default()
+        };
+        assert_eq!(
+            ended_trial(&before, &other).unwrap(),
+            "the trial of vote@2.0.0 has ended, with its rule"
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `plugin push` and `plugin import`: how components come to a host.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -14,6 +14,7 @@ use crate::cli::failure::{Usage, describe};
 use crate::cli::pb::plugin::Channel;
 use crate::cli::pb::rollout::Step;
 use crate::cli::pb::upload_plugin_request::Part;
+use crate::cli::plugin_sign::signature_of;
 use crate::cli::terminal::{Terminal, clean};
 use crate::cli::{Exit, pb};
 
@@ -50,9 +51,12 @@ async fn push_one(
     let path = file.display();
     let bytes =
         std::fs::read(file).map_err(|error| Usage(format!("cannot read `{path}`: {error}")))?;
+    if bytes.is_empty() {
+        return Err(Usage(format!("`{path}` is empty")).into());
+    }
     let metadata = pb::UploadMetadata {
         size_bytes: i64::try_from(bytes.len()).unwrap_or(i64::MAX),
-        signature: signature(args.signature.as_deref(), file)?,
+        signature: signature_of(file, args.signature.as_deref())?.unwrap_or_default(),
         validate_only: args.check_only,
         rollout: rollout(&args.then),
     };
@@ -91,25 +95,6 @@ pub(super) async fn import(args: &ImportArgs, terminal: &mut Terminal) -> anyhow
     bar.finish_and_clear();
     show(&answer?, false, as_json, terminal)?;
     Ok(Exit::Success)
-}
-
-/// The signature that is named, or that lies beside the file.
-fn signature(named: Option<&Path>, file: &Path) -> anyhow::Result<Vec<u8>> {
-    let cannot = |path: &Path, error| {
-        let message = format!("cannot read the signature `{}`: {error}", path.display());
-        Usage(message).into()
-    };
-    if let Some(path) = named {
-        return std::fs::read(path).map_err(|error| cannot(path, error));
-    }
-    let mut beside = file.as_os_str().to_owned();
-    beside.push(".sig");
-    let beside = PathBuf::from(beside);
-    match std::fs::read(&beside) {
-        Ok(bytes) => Ok(bytes),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(cannot(&beside, error)),
-    }
 }
 
 fn rollout(then: &Then) -> Option<pb::Rollout> {
@@ -181,7 +166,7 @@ fn text(answer: &pb::UploadPluginResponse, check_only: bool) -> String {
             format!("it is stable: it serves the deliberations that ask for {name}")
         }
         (false, Channel::Canary) => format!(
-            "it is tried on {} of them; next: `conclave plugin inspect {name}`, then `conclave plugin promote {name}` or `conclave plugin rollback {name}`",
+            "it is tried on {} of them; next: `conclave plugin inspect {name}`, which tells how to end it, then `conclave plugin promote {name}`",
             percent(plugin.share_basis_points)
         ),
         (false, Channel::Unspecified) => format!(
@@ -226,19 +211,5 @@ mod tests {
             only.contains("can be pushed") && only.contains("nothing was changed"),
             "{only}"
         );
-    }
-
-    #[test]
-    fn a_signature_beside_the_file_comes_with_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("a.wasm");
-        assert_eq!(signature(None, &file).unwrap(), b"");
-        std::fs::write(dir.path().join("a.wasm.sig"), "beside").unwrap();
-        assert_eq!(signature(None, &file).unwrap(), b"beside");
-        std::fs::write(dir.path().join("b.sig"), "named").unwrap();
-        let named = dir.path().join("b.sig");
-        assert_eq!(signature(Some(&named), &file).unwrap(), b"named");
-        let missing = signature(Some(Path::new("/no/such")), &file).unwrap_err();
-        assert!(missing.downcast_ref::<Usage>().is_some());
     }
 }

@@ -9,6 +9,7 @@ use conclave_core::inspect::Inspected;
 use conclave_core::plugin::{Kind, PluginChoice, near_names};
 use conclave_core::registry::{By, Named, Wish};
 use conclave_core::task_type::TaskType;
+use prost::Message as _;
 
 use super::pages::{List, page};
 use super::plugins::{COLLECTION, kind_of, plugin, wire_kind};
@@ -18,6 +19,9 @@ use super::{ConclaveV1, pb};
 use crate::grpc::call::Call;
 use crate::grpc::status::Refusal;
 use crate::grpc::wire::int64;
+
+/// Bytes of one rule of a canary.
+const RULE_BYTES_MAX: usize = 4 << 10;
 
 /// The versions of the components that are listed.
 type Versions = BTreeMap<Digest, String>;
@@ -33,6 +37,7 @@ struct Asked {
 impl ConclaveV1 {
     pub(super) async fn channels(
         &self,
+        call: &Call,
         request: pb::ListChannelsRequest,
     ) -> Result<pb::ListChannelsResponse, Refusal> {
         let mut names = self.host.registry.names().await;
@@ -48,7 +53,7 @@ impl ConclaveV1 {
             &request.page_token,
             (1..).zip(&names),
             |(number, _)| *number,
-            |(_, named)| channels(named, &versions),
+            |(_, named)| seen_by(call, channels(named, &versions)),
         );
         let (channels, next_page_token) = answer.map_err(Refusal::of_changed_list)?;
         Ok(pb::ListChannelsResponse {
@@ -146,11 +151,13 @@ impl ConclaveV1 {
         wish: Wish,
     ) -> Result<pb::PluginChannels, Refusal> {
         let reason = reason(asked.reason)?;
-        let revision = asked.expected_revision.map(u64::try_from).transpose();
-        let revision = revision.map_err(|_| {
-            let message = "expected_revision must not be negative";
-            Refusal::field("expected_revision", message)
-        })?;
+        let revision = asked.expected_revision.map(|wire| {
+            u64::try_from(wire).map_err(|_| {
+                let message = format!("expected_revision is {wire}, it must not be negative");
+                Refusal::field("expected_revision", message)
+            })
+        });
+        let revision = revision.transpose()?;
         let kind = self.kind(asked.kind, &asked.name).await?;
         call.concerns(&format!("channels/{kind}/{}", asked.name));
         self.readiness.check()?;
@@ -181,8 +188,9 @@ impl ConclaveV1 {
         match (kinds.next(), kinds.next()) {
             (Some(kind), None) => Ok(kind),
             (Some(_), Some(_)) => {
-                let message =
-                    format!("a strategy and a scorer are called `{name}`; kind must say which");
+                let message = format!(
+                    "a strategy and a scorer are called `{name}`; kind must say which (`--kind`)"
+                );
                 Err(Refusal::field("kind", message))
             }
             (None, _) => {
@@ -217,6 +225,12 @@ fn choice(name: &str, version: String, digest: &str) -> Result<PluginChoice, Ref
 }
 
 fn rule(at: usize, wire: pb::CanaryRule) -> Result<CanaryRule, Refusal> {
+    let bytes = wire.encoded_len();
+    if bytes > RULE_BYTES_MAX {
+        let message =
+            format!("rules[{at}] has {bytes} bytes, at most {RULE_BYTES_MAX} are allowed");
+        return Err(Refusal::field(&format!("rules[{at}]"), message));
+    }
     let field = |name: &str| format!("rules[{at}].{name}");
     let task_type = match wire.task_type.as_str() {
         "" => None,
@@ -274,6 +288,19 @@ fn channels(named: &Named, versions: &Versions) -> pb::PluginChannels {
         before: channels.before.iter().rev().map(version).collect(),
         revision: int64(channels.revision),
     }
+}
+
+/// What of a name's channels the caller may see: who sees no totals learns neither how other tenants fared
+/// nor that there are rules for them.
+fn seen_by(call: &Call, mut channels: pb::PluginChannels) -> pb::PluginChannels {
+    if let Some(canary) = channels.canary.as_mut().filter(|_| !call.sees_totals) {
+        canary.evidence.clear();
+        let own = call.caller.tenant.as_str();
+        canary
+            .rules
+            .retain(|rule| rule.tenant.is_empty() || rule.tenant == own);
+    }
+    channels
 }
 
 fn version(digest: &Digest, versions: &Versions) -> pb::PluginVersion {

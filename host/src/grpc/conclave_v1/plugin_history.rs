@@ -23,6 +23,7 @@ const USES_MAX: usize = 1_000;
 impl ConclaveV1 {
     pub(super) async fn changes(
         &self,
+        call: &Call,
         request: pb::ListPluginChangesRequest,
     ) -> Result<pb::ListPluginChangesResponse, Refusal> {
         let limit = size(request.page_size)?;
@@ -50,7 +51,7 @@ impl ConclaveV1 {
         let mut changes = Vec::new();
         let (mut bytes, mut last) = (0, 0);
         for one in &found {
-            let wire = change(one);
+            let wire = change(call, one);
             if changes.len() == limit || !fits(&mut bytes, &wire) {
                 let next_page_token = list.token(last);
                 return Ok(pb::ListPluginChangesResponse {
@@ -117,7 +118,9 @@ fn plugin_use(one: Use, named: &[DeliberationId], channel: pb::plugin::Channel) 
     }
 }
 
-fn change(one: &Change) -> pb::PluginChange {
+/// A change as the caller may see it: what the host itself gives as a reason counts the deliberations of
+/// all tenants.
+fn change(call: &Call, one: &Change) -> pb::PluginChange {
     use pb::plugin_change::Action as Wire;
     let action = match one.action {
         Action::Added => Wire::Added,
@@ -141,6 +144,9 @@ fn change(one: &Change) -> pb::PluginChange {
         stable_before: text(&one.stable_before),
         stable_after: text(&one.stable_after),
         share_basis_points: one.share.map(|share| share.basis_points().into()),
-        reason: one.reason.clone(),
+        reason: match call.sees_totals || !one.by.is_empty() {
+            true => one.reason.clone(),
+            false => String::new(),
+        },
     }
 }

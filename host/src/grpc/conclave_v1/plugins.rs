@@ -71,7 +71,8 @@ impl Plugins for ConclaveV1 {
         &self,
         request: Request<pb::ListChannelsRequest>,
     ) -> Result<Response<pb::ListChannelsResponse>, Status> {
-        answered(self.channels(request.into_inner()).await)
+        let call = Call::of(&request);
+        answered(self.channels(&call, request.into_inner()).await)
     }
 
     async fn start_canary(
@@ -102,7 +103,8 @@ impl Plugins for ConclaveV1 {
         &self,
         request: Request<pb::ListPluginChangesRequest>,
     ) -> Result<Response<pb::ListPluginChangesResponse>, Status> {
-        answered(self.changes(request.into_inner()).await)
+        let call = Call::of(&request);
+        answered(self.changes(&call, request.into_inner()).await)
     }
 
     async fn list_plugin_use(

@@ -228,6 +228,13 @@ async fn take(
         },
     };
     let wants_canary = matches!(wish, Wish::Canary { .. });
+    let (kind, digest) = (plugin.kind, plugin.reference.digest);
+    let before = registry
+        .names()
+        .await
+        .into_iter()
+        .find(|named| named.name.kind == kind && named.name.name == plugin.reference.name);
+    let tried = before.and_then(|named| named.channels.canary);
     match registry.order(plugin.kind, wish, by).await {
         // It is what it shall become: the first of its name, or the same push, repeated.
         Err(registry::Error::Order {
@@ -241,7 +248,16 @@ async fn take(
             Ok(published)
         }
         Err(error) => Err(error.into()),
-        Ok(_) => Ok(published),
+        Ok(_) => {
+            if let Some(ended) = tried.filter(|tried| tried.digest != digest) {
+                let (ended, rules) = (ended.digest, ended.rules.len());
+                published.warnings.push(format!(
+                    "the trial of sha256:{} has ended, with its {rules} rules",
+                    ended.short()
+                ));
+            }
+            Ok(published)
+        }
     }
 }
 
@@ -255,7 +271,8 @@ async fn receive(
         return Err(Refusal::field("metadata", message));
     };
     let Ok(announced) = u64::try_from(metadata.size_bytes) else {
-        let message = "metadata.size_bytes must not be negative";
+        let size = metadata.size_bytes;
+        let message = format!("metadata.size_bytes is {size}, it must not be negative");
         return Err(Refusal::field("metadata.size_bytes", message));
     };
     let too_large = || Refusal::ComponentTooLarge(bytes_max);

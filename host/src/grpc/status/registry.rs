@@ -45,7 +45,11 @@ pub(super) fn of_registry(error: &Error) -> Fault {
         Error::Order { name, refused } => of_order(error, refused)
             .with("kind", &name.kind)
             .with("plugin", &name.name),
-        Error::Forbidden(_) => Fault::new(Code::FailedPrecondition, "PLUGIN_PROTECTED", error),
+        Error::Named { plugin, setting } => {
+            Fault::new(Code::FailedPrecondition, "PLUGIN_PROTECTED", error)
+                .with("plugin", plugin)
+                .with("setting", setting)
+        }
         Error::Busy(_) => {
             Fault::new(Code::ResourceExhausted, "REGISTRY_BUSY", error).retried_after(RETRY_UPLOAD)
         }
@@ -58,10 +62,10 @@ pub(super) fn of_registry(error: &Error) -> Fault {
 
 fn of_order(error: &Error, refused: &Refused) -> Fault {
     let (code, reason) = match refused {
-        Refused::NoCanary => (Code::FailedPrecondition, "NO_CANARY"),
+        Refused::NoCanary | Refused::NothingElse(_) => (Code::FailedPrecondition, "NO_CANARY"),
         Refused::Already(..) => (Code::FailedPrecondition, "PLUGIN_SERVES_ALREADY"),
         Refused::NothingBefore => (Code::FailedPrecondition, "NOTHING_TO_ROLL_BACK"),
-        Refused::InUse(..) => (Code::FailedPrecondition, "PLUGIN_IN_USE"),
+        Refused::InUse(..) | Refused::OnlyOne(_) => (Code::FailedPrecondition, "PLUGIN_IN_USE"),
         Refused::Changed { .. } => (Code::Aborted, "CHANNELS_CHANGED"),
         Refused::TooManyRules { .. } => (Code::InvalidArgument, "INVALID_FIELD"),
     };
@@ -75,6 +79,7 @@ fn of_order(error: &Error, refused: &Refused) -> Fault {
             .with("expected_revision", expected)
             .with("revision", actual),
         Refused::TooManyRules { .. } => fault.violating("rules", &refused.to_string()),
+        Refused::NothingElse(of) | Refused::OnlyOne(of) => digest(of, fault),
         Refused::NoCanary | Refused::NothingBefore => fault,
     }
 }

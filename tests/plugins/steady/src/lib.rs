@@ -1,7 +1,8 @@
 //! A strategy that tells its version, before and behind a generation of each agent.
 //!
 //! The version stands in the component's data, where tests change it: so there are as many versions as
-//! a test wants, of one build.
+//! a test wants, of one build. The versions that begin with 17, 18 and 19 have a fault, which shows on a
+//! task that speaks of their weak spot.
 
 use std::hint::black_box;
 
@@ -19,6 +20,22 @@ fn version() -> &'static str {
     black_box(VERSION)
 }
 
+/// What the version does wrong, if it does.
+#[expect(clippy::panic, reason = "a trap is one of the faults")]
+fn show_fault(candidates: &mut [Candidate]) -> Result<(), Error> {
+    match &version()[..2] {
+        "19" => panic!("a trap at the weak spot"),
+        "18" => return Err(Error::new("a failure at the weak spot")),
+        "17" => {
+            for (number, candidate) in candidates.iter_mut().enumerate() {
+                candidate.content = format!("{number}");
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
 impl Strategy for Steady {
     const NAME: &'static str = "steady";
     const SUMMARY: &'static str = "Every agent answers once, beside the version that asked.";
@@ -31,6 +48,9 @@ impl Strategy for Steady {
         let mut candidates = Vec::new();
         for (agent, answer) in task.agents.iter().zip(answers) {
             candidates.push(Candidate::from_generation(agent, answer?));
+        }
+        if task.description.contains("weak spot") {
+            show_fault(&mut candidates)?;
         }
         let scores = ctx.score(&candidates)?;
         let mut outcome = Outcome::by_score(candidates, scores, "the best score");
