@@ -208,8 +208,8 @@ fn no_process_is_left(scratch: &Path) {
     // A process that has only just been started may not yet show its environment: once it has answered,
     // it does.
     let (mut ask, mut echo) = (
-        control.stdin.take().unwrap(),
-        control.stdout.take().unwrap(),
+        control.stdin.take().expect("it is piped"),
+        control.stdout.take().expect("it is piped"),
     );
     ask.write_all(b"?").expect("cat reads");
     echo.read_exact(&mut [0]).expect("cat answers");
