@@ -12,10 +12,11 @@
 //! | [`Test::Traps`] | trap | is the canary's |
 //! | [`Test::Deadlines`] | missed deadline | is the canary's |
 //! | [`Test::Failures`] | failure of any kind, those two among them | is the canary's |
-//! | [`Test::Scores`] | score of a winner | is less on the canary than on stable |
+//! | [`Test::Cancellations`] | cancellation | is the canary's |
+//! | [`Test::Scores`] | deliberation | is worth less on the canary than on stable: the score of its winner, 0 without an answer |
 //! | [`Test::TrapsAlone`] | deliberation that a rule sends to the canary for certain | traps, though one in a hundred is tolerated |
 //!
-//! The first three are the likelihood-ratio test of the arm given the event: of two arms that an
+//! The first four are the likelihood-ratio test of the arm given the event: of two arms that an
 //! event befalls at a relative risk `r`, the canary has it with probability `r·w / (r·w + 1 − w)`,
 //! which is `w` when `r = 1`, however the rates and the weights change over time (Wald,
 //! "Sequential Tests of Statistical Hypotheses", 1945; conditional on the event and valid at any
@@ -23,8 +24,24 @@
 //! tests gate canaries: Lindon, Sanden and Shirikian, "Rapid Regression Detection in Software
 //! Deployments through Sequential Testing", KDD 2022, doi:10.1145/3534678.3539099). The risk is
 //! unknown, so the capital is spread over several (the method of mixtures of Robbins, "Statistical
-//! Methods Related to the Law of the Iterated Logarithm", 1970). The fourth bets on a bounded mean
+//! Methods Related to the Law of the Iterated Logarithm", 1970). The fifth bets on a bounded mean
 //! (Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", JRSS B, 2024).
+//!
+//! # What no worse means
+//! Given all that was seen before, at every time: the probability of the event is no greater on the
+//! canary than on stable, and the expected worth of a deliberation is no less. Nothing else is assumed.
+//! The worth may drift, failures may come in waves, and tasks may be hard or easy; what befalls both
+//! versions alike does no harm.
+//!
+//! For that, no deliberation may be left out of a bet because of how it ended: the odds `w` are those
+//! of the draw, and hold for all that were drawn. Scores alone exist only where there is an answer. A
+//! version that also answers the hard tasks, where the other fails or is cancelled, has more of the
+//! answers and the lower scores, and would be found worse for being better. Therefore an ending without
+//! an answer is worth as much as the worst answer.
+//!
+//! A client may cancel for reasons of its own, but not more often on one version than on the other,
+//! unless it saw a difference. A version that hangs where clients do not wait for its deadline shows
+//! in nothing else.
 //!
 //! # Error
 //! Over the whole life of a canary that is no worse, the probability that any test finds it worse is
@@ -72,9 +89,21 @@ pub enum Ending {
     Failed,
     /// At its deadline.
     DeadlineMissed,
+    /// By a client's wish.
+    Cancelled,
 }
 
-/// One deliberation that ended. A cancelled one is none: a client's wish says nothing of a plugin.
+impl Ending {
+    /// What the deliberation was worth: the score of its winner; without an answer 0, the worst.
+    fn worth(self) -> f64 {
+        match self {
+            Self::Completed(score) => score,
+            Self::Trapped | Self::Failed | Self::DeadlineMissed | Self::Cancelled => 0.0,
+        }
+    }
+}
+
+/// One deliberation that ended.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
     /// How it came to its version.
@@ -93,7 +122,9 @@ pub enum Test {
     Failures,
     /// They miss their deadline more often.
     Deadlines,
-    /// Their winners score less.
+    /// They are cancelled more often.
+    Cancellations,
+    /// Their winners score less, where none scores 0.
     Scores,
     /// Where a rule sends every deliberation to it, so that stable has none to compare with, it traps
     /// more often than is tolerated.
@@ -102,11 +133,12 @@ pub enum Test {
 
 impl Test {
     /// All of them; of two that find the canary worse at once, the first is named.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Traps,
         Self::TrapsAlone,
         Self::Deadlines,
         Self::Failures,
+        Self::Cancellations,
         Self::Scores,
     ];
 
@@ -117,6 +149,7 @@ impl Test {
             Self::Traps => "traps",
             Self::Failures => "failures",
             Self::Deadlines => "deadlines",
+            Self::Cancellations => "cancellations",
             Self::Scores => "scores",
             Self::TrapsAlone => "traps_alone",
         }

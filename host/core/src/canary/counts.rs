@@ -12,12 +12,14 @@ use super::{Ending, Test};
 pub struct Counts {
     /// All.
     pub ended: u64,
-    /// Those that ended without an answer: the next two among them.
+    /// Those that failed: the next two among them.
     pub failed: u64,
     /// Those that trapped.
     pub trapped: u64,
     /// Those that missed their deadline.
     pub deadlines_missed: u64,
+    /// Those that were cancelled.
+    pub cancelled: u64,
     /// The sum of the scores of the others' winners.
     pub score_sum: f64,
 }
@@ -25,9 +27,11 @@ pub struct Counts {
 impl Counts {
     pub(super) fn note(&mut self, ending: Ending) {
         self.ended += 1;
+        self.score_sum += ending.worth();
         match ending {
-            Ending::Completed(score) => {
-                self.score_sum += score;
+            Ending::Completed(_) => return,
+            Ending::Cancelled => {
+                self.cancelled += 1;
                 return;
             }
             Ending::Trapped => self.trapped += 1,
@@ -37,17 +41,11 @@ impl Counts {
         self.failed += 1;
     }
 
-    /// Deliberations with an answer.
-    #[must_use]
-    pub fn completed(&self) -> u64 {
-        self.ended - self.failed
-    }
-
-    /// The mean score of their winners, 0 to 1; `None` without any.
+    /// The mean of the winners' scores, 0 to 1, where a deliberation without an answer counts as 0;
+    /// `None` without any deliberation.
     #[must_use]
     pub fn score_mean(&self) -> Option<f64> {
-        let completed = self.completed();
-        (completed > 0).then(|| self.score_sum / completed as f64)
+        (self.ended > 0).then(|| self.score_sum / self.ended as f64)
     }
 }
 
@@ -89,6 +87,7 @@ impl fmt::Display for Finding {
             Test::Traps => rates(f, "trapped", |counts| counts.trapped)?,
             Test::Failures => rates(f, "failed", |counts| counts.failed)?,
             Test::Deadlines => rates(f, "missed their deadline", |counts| counts.deadlines_missed)?,
+            Test::Cancellations => rates(f, "were cancelled", |counts| counts.cancelled)?,
             Test::TrapsAlone => write!(
                 f,
                 "{} of {} deliberations that only run on the canary trapped, {} % are tolerated",
@@ -98,9 +97,10 @@ impl fmt::Display for Finding {
             )?,
             Test::Scores => {
                 f.write_str("the mean score is ")?;
-                write_mean(f, canary, "the canary")?;
-                f.write_str(", beside ")?;
-                write_mean(f, stable, "stable")?;
+                write_mean(f, canary)?;
+                f.write_str(" deliberations on the canary, beside ")?;
+                write_mean(f, stable)?;
+                f.write_str(" on stable (no answer counts as 0)")?;
             }
         }
         f.write_str("; evidence ")?;
@@ -113,14 +113,10 @@ impl fmt::Display for Finding {
     }
 }
 
-fn write_mean(f: &mut fmt::Formatter<'_>, counts: &Counts, version: &str) -> fmt::Result {
+fn write_mean(f: &mut fmt::Formatter<'_>, counts: &Counts) -> fmt::Result {
     match counts.score_mean() {
-        Some(mean) => write!(
-            f,
-            "{mean:.3} over {} answers on {version}",
-            counts.completed()
-        ),
-        None => write!(f, "unknown without an answer on {version}"),
+        Some(mean) => write!(f, "{mean:.3} over {}", counts.ended),
+        None => f.write_str("unknown over 0"),
     }
 }
 
@@ -132,7 +128,14 @@ mod tests {
     fn a_finding_reads_as_a_sentence_about_its_own_test() {
         let mut canary = Counts::default();
         let mut stable = Counts::default();
-        let endings = [Ending::Trapped, Ending::DeadlineMissed, Ending::Failed];
+        let endings = [
+            Ending::Trapped,
+            Ending::DeadlineMissed,
+            Ending::Failed,
+            Ending::Cancelled,
+            Ending::Cancelled,
+            Ending::Cancelled,
+        ];
         endings.into_iter().for_each(|it| canary.note(it));
         [0.5, 0.25]
             .into_iter()
@@ -142,18 +145,19 @@ mod tests {
             let finding = Finding {
                 test,
                 evidence: if test == Test::Scores { 2.5e7 } else { 0.44 },
-                evidence_needed: 500.0,
+                evidence_needed: 600.0,
                 canary,
                 stable,
             };
             format!("{finding}\n")
         });
         let expected = "\
-1 of 5 deliberations on the canary trapped, beside 0 of 2150 on stable; evidence 0.4 of the 500 needed
-1 of 5 deliberations that only run on the canary trapped, 1 % are tolerated; evidence 0.4 of the 500 needed
-1 of 5 deliberations on the canary missed their deadline, beside 0 of 2150 on stable; evidence 0.4 of the 500 needed
-3 of 5 deliberations on the canary failed, beside 0 of 2150 on stable; evidence 0.4 of the 500 needed
-the mean score is 0.375 over 2 answers on the canary, beside 0.750 over 2150 answers on stable; evidence 2.5e7 of the 500 needed
+1 of 8 deliberations on the canary trapped, beside 0 of 2150 on stable; evidence 0.4 of the 600 needed
+1 of 8 deliberations that only run on the canary trapped, 1 % are tolerated; evidence 0.4 of the 600 needed
+1 of 8 deliberations on the canary missed their deadline, beside 0 of 2150 on stable; evidence 0.4 of the 600 needed
+3 of 8 deliberations on the canary failed, beside 0 of 2150 on stable; evidence 0.4 of the 600 needed
+3 of 8 deliberations on the canary were cancelled, beside 0 of 2150 on stable; evidence 0.4 of the 600 needed
+the mean score is 0.094 over 8 deliberations on the canary, beside 0.750 over 2150 on stable (no answer counts as 0); evidence 2.5e7 of the 600 needed
 ";
         assert_eq!(texts.concat(), expected);
         assert_eq!(Counts::default().score_mean(), None);

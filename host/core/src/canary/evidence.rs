@@ -11,8 +11,9 @@ use super::{Counts, Ending, ErrorRate, Finding, Observation, Test};
 /// The evidence that a canary is worse than stable, of a size that does not grow.
 ///
 /// Deliberations are not judged in the order in which they end where that depends on the version: a
-/// version that fails sooner would have more failures at first, without failing more often. Failures
-/// and scores are therefore taken in the order of acceptance ([`Trial`](super::Trial) sees to it).
+/// version that fails sooner would have more failures at first, without failing more often. Failures,
+/// cancellations and scores are therefore taken in the order of acceptance ([`Trial`](super::Trial)
+/// sees to it).
 /// A missed deadline comes at the same age on either version; and a trap is taken at once although a
 /// version may trap sooner, since stable hardly ever does, and a canary that does must go quickly.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +27,7 @@ pub struct Evidence {
     traps: RelativeRisk,
     failures: RelativeRisk,
     deadlines: RelativeRisk,
+    cancellations: RelativeRisk,
     scores: ScoreBets,
     traps_alone: FixedRate,
     verdict: Option<Finding>,
@@ -64,6 +66,7 @@ impl Evidence {
             traps: RelativeRisk::new(),
             failures: RelativeRisk::new(),
             deadlines: RelativeRisk::new(),
+            cancellations: RelativeRisk::new(),
             scores: ScoreBets::new(),
             traps_alone: FixedRate::new(),
             verdict: None,
@@ -95,7 +98,7 @@ impl Evidence {
         match ending {
             Ending::Trapped => self.traps.note(draw),
             Ending::DeadlineMissed => self.deadlines.note(draw),
-            Ending::Completed(_) | Ending::Failed => {}
+            Ending::Completed(_) | Ending::Failed | Ending::Cancelled => {}
         }
         self.judge()
     }
@@ -103,11 +106,19 @@ impl Evidence {
     /// The tests that take deliberations in the order of acceptance.
     pub(super) fn observe_in_turn(&mut self, observation: Observation) -> Option<Finding> {
         let Observation { draw, ending } = observation.sane();
-        match (Population::of(draw), ending) {
-            (Population::Either, Ending::Completed(score)) => self.scores.note(draw, score),
-            (Population::Either, _) => self.failures.note(draw),
-            (Population::CanaryAlone, _) => self.traps_alone.note(ending == Ending::Trapped),
-            (Population::StableAlone, _) => {}
+        match Population::of(draw) {
+            Population::Either => {
+                self.scores.note(draw, ending.worth());
+                match ending {
+                    Ending::Completed(_) => {}
+                    Ending::Cancelled => self.cancellations.note(draw),
+                    Ending::Trapped | Ending::Failed | Ending::DeadlineMissed => {
+                        self.failures.note(draw);
+                    }
+                }
+            }
+            Population::CanaryAlone => self.traps_alone.note(ending == Ending::Trapped),
+            Population::StableAlone => {}
         }
         self.judge()
     }
@@ -131,6 +142,7 @@ impl Evidence {
             Test::Traps => (self.traps.capital(), self.canary, self.stable),
             Test::Failures => (self.failures.capital(), self.canary, self.stable),
             Test::Deadlines => (self.deadlines.capital(), self.canary, self.stable),
+            Test::Cancellations => (self.cancellations.capital(), self.canary, self.stable),
             Test::Scores => (self.scores.capital(), self.canary, self.stable),
             Test::TrapsAlone => (self.traps_alone.capital(), self.alone, none),
         };
@@ -221,6 +233,10 @@ mod tests {
             (Ending::DeadlineMissed, Test::Deadlines),
             (Ending::Trapped, Test::Traps),
             (Ending::Trapped, Test::Failures),
+            (Ending::Cancelled, Test::Cancellations),
+            (Ending::Completed(0.4), Test::Scores),
+            (Ending::Failed, Test::Scores),
+            (Ending::Cancelled, Test::Scores),
         ] {
             let mut evidence = evidence();
             evidence.observe(seen(1000, Arm::Canary, ending));
@@ -228,9 +244,17 @@ mod tests {
         }
         let mut evidence = evidence();
         evidence.observe(seen(1000, Arm::Canary, Ending::Failed));
-        for test in [Test::Traps, Test::Deadlines, Test::Scores, Test::TrapsAlone] {
+        for test in [
+            Test::Traps,
+            Test::Deadlines,
+            Test::Cancellations,
+            Test::TrapsAlone,
+        ] {
             assert_eq!(evidence.finding(test).evidence, 1.0, "{test:?}");
         }
+        let mut evidence = super::tests::evidence();
+        evidence.observe(seen(1000, Arm::Canary, Ending::Cancelled));
+        assert_eq!(evidence.finding(Test::Failures).evidence, 1.0);
     }
 
     #[test]
@@ -281,6 +305,7 @@ mod tests {
             Ending::Trapped,
             Ending::DeadlineMissed,
             Ending::Failed,
+            Ending::Cancelled,
         ];
         for step in 0..200_u16 {
             let arm = if step % 7 == 0 {
@@ -288,7 +313,7 @@ mod tests {
             } else {
                 Arm::Stable
             };
-            let ending = endings[usize::from(step % 4)];
+            let ending = endings[usize::from(step % 5)];
             evidence.observe(seen(step * 50, arm, ending));
             let json = serde_json::to_string(&evidence).unwrap();
             assert!(json.len() < 4096, "{} bytes", json.len());
@@ -311,11 +336,13 @@ mod tests {
                 37 => Ending::Trapped,
                 51 | 60 => Ending::Failed,
                 80 | 83 => Ending::DeadlineMissed,
+                90 => Ending::Cancelled,
                 _ => Ending::Completed(f64::from(step % 13) / 13.0),
             };
             evidence.observe(seen(1000, arm, ending));
         }
-        for finding in evidence.summary() {
+        for test in Test::ALL {
+            let finding = evidence.finding(test);
             assert!(finding.evidence.is_finite() && finding.evidence > 0.0);
         }
         let all = evidence.finding(Test::Scores);
@@ -327,9 +354,9 @@ mod tests {
         for rate in [f64::NAN, 0.0, -0.1, 0.51, 1.0, f64::INFINITY] {
             assert!(ErrorRate::try_from(rate).is_err(), "{rate}");
         }
-        assert_eq!(ErrorRate::default().capital_needed(), 500.0);
+        assert_eq!(ErrorRate::default().capital_needed(), 600.0);
         let rate: ErrorRate = serde_json::from_str("0.05").unwrap();
-        assert_eq!(rate.capital_needed(), 100.0);
+        assert_eq!(rate.capital_needed(), 120.0);
         assert!(serde_json::from_str::<ErrorRate>("0").is_err());
     }
 }

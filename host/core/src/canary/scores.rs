@@ -1,4 +1,4 @@
-//! Bets that the canary's winners score less.
+//! Bets that what the canary answers is worth less.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,17 +10,22 @@ use super::capital::Capital;
 /// the large ones a large drop in few.
 const PARTS: [f64; 4] = [0.1, 0.3, 0.6, 0.9];
 
-/// The mean follows the scores of about so many deliberations, so that it keeps up when tasks change.
+/// The mean follows the worth of about so many deliberations, so that it keeps up when tasks change.
 const MEAN_OVER: u64 = 256;
 
 /// A betting martingale on the difference of two bounded means.
 ///
-/// The hypothesis: given all before, the expected score on the canary is no less than on stable.
+/// The hypothesis: given all before, the expected worth `y` of the next deliberation is no less on the
+/// canary than on stable ([`Ending`](super::Ending): the score of the winner, 0 without an answer).
 /// Then `(A − w) (m − y)` is at most 0 in expectation, where `A` is 1 on the canary and 0 on stable,
-/// `w` the probability of the canary, `y` the score, and `m` any number that is known before: the
-/// expectation is `w (1 − w)` times stable's expected score less the canary's. A bet multiplies the
-/// stake by `1 + λ (A − w) (m − y) / b`, where `b` bounds the rest, so that it never turns negative.
-/// `m` is the mean of the scores before: the nearer to `y`, the less noise.
+/// `w` the probability of the canary, and `m` any number that is known before: the draw knows nothing
+/// of what either version would make of the task, so the expectation is `w (1 − w)` times stable's
+/// expected worth less the canary's. A bet multiplies the stake by `1 + λ (A − w) (m − y) / b`, where
+/// `b` bounds the rest, so that it never turns negative. `m` is the mean of the worths before: the
+/// nearer to `y`, the less noise.
+///
+/// The expectation of `A` is `w` over all deliberations that are drawn, not over those with an answer:
+/// every one must be noted, however it ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct ScoreBets {
     capital: Capital,
@@ -37,21 +42,21 @@ impl ScoreBets {
         }
     }
 
-    /// A deliberation of this draw, whose share is neither nothing nor all, completed with this score,
-    /// 0 to 1.
-    pub(super) fn note(&mut self, draw: Draw, score: f64) {
+    /// A deliberation of this draw, whose share is neither nothing nor all, ended, and was worth this
+    /// much, 0 to 1.
+    pub(super) fn note(&mut self, draw: Draw, worth: f64) {
         let share = draw.share.probability();
         let deviation = match draw.arm {
             Arm::Canary => 1.0 - share,
             Arm::Stable => -share,
         };
         let bound = share.max(1.0 - share) * self.mean.max(1.0 - self.mean);
-        let gain = deviation * (self.mean - score) / bound;
+        let gain = deviation * (self.mean - worth) / bound;
         self.capital.bet(PARTS.map(|part| 1.0 + part * gain));
         self.count += 1;
-        // The first guess of the mean counts as one score.
+        // The first guess of the mean counts as one deliberation.
         let weight = (self.count + 1).min(MEAN_OVER) as f64;
-        self.mean += (score - self.mean) / weight;
+        self.mean += (worth - self.mean) / weight;
     }
 
     pub(super) fn capital(&self) -> f64 {

@@ -13,6 +13,7 @@ struct Rates {
     trap: f64,
     fail: f64,
     deadline: f64,
+    cancel: f64,
     score: f64,
 }
 
@@ -20,6 +21,7 @@ const USUAL: Rates = Rates {
     trap: 0.01,
     fail: 0.03,
     deadline: 0.02,
+    cancel: 0.05,
     score: 0.7,
 };
 
@@ -56,25 +58,34 @@ impl World {
             Ending::Failed
         } else if number < rates.trap + rates.fail + rates.deadline {
             Ending::DeadlineMissed
+        } else if number < rates.trap + rates.fail + rates.deadline + rates.cancel {
+            Ending::Cancelled
         } else {
-            let noise = self.number() + self.number() + self.number() - 1.5;
-            Ending::Completed((rates.score + 0.4 * noise).clamp(0.0, 1.0))
+            self.answer(rates.score)
         }
+    }
+
+    /// An answer with a score about this.
+    fn answer(&mut self, score: f64) -> Ending {
+        let noise = self.number() + self.number() + self.number() - 1.5;
+        Ending::Completed((score + 0.4 * noise).clamp(0.0, 1.0))
     }
 }
 
 /// The verdict of a life of `steps` deliberations, watched after every one of them, and when it came.
-/// `how` says, for each step, the share of the canary and the rates of the canary and of stable.
-fn life(seed: u64, steps: u32, how: impl Fn(u32) -> (u16, Rates, Rates)) -> Option<(u32, Finding)> {
+/// `share` says, for each step, the share of the canary, and `ending` how one ends on a version.
+fn life_of(
+    seed: u64,
+    steps: u32,
+    share: impl Fn(u32) -> u16,
+    ending: impl Fn(u32, Arm, &mut World) -> Ending,
+) -> Option<(u32, Finding)> {
     let mut world = World::new(seed);
     let mut evidence = Evidence::new(ErrorRate::default());
     (0..steps).find_map(|step| {
-        let (share, canary, stable) = how(step);
+        let share = share(step);
         let arm = world.arm(share);
-        let ending = world.ending(match arm {
-            Arm::Canary => canary,
-            Arm::Stable => stable,
-        });
+        let ending = ending(step, arm, &mut world);
         let share = Share::try_from(share).unwrap();
         let canary = 1;
         let draw = Draw { share, arm, canary };
@@ -83,10 +94,34 @@ fn life(seed: u64, steps: u32, how: impl Fn(u32) -> (u16, Rates, Rates)) -> Opti
     })
 }
 
+/// `how` says, for each step, the share of the canary and the rates of the canary and of stable.
+fn life(seed: u64, steps: u32, how: impl Fn(u32) -> (u16, Rates, Rates)) -> Option<(u32, Finding)> {
+    let share = |step| how(step).0;
+    life_of(seed, steps, share, |step, arm, world| {
+        let (_, canary, stable) = how(step);
+        world.ending(match arm {
+            Arm::Canary => canary,
+            Arm::Stable => stable,
+        })
+    })
+}
+
 /// How many of so many lives end in a verdict.
 fn verdicts(lives: u64, steps: u32, how: impl Fn(u32) -> (u16, Rates, Rates)) -> usize {
     (0..lives)
         .filter(|seed| life(*seed, steps, &how).is_some())
+        .count()
+}
+
+/// The same of a canary with this share all the time.
+fn verdicts_of(
+    lives: u64,
+    steps: u32,
+    share: u16,
+    ending: impl Fn(u32, Arm, &mut World) -> Ending,
+) -> usize {
+    (0..lives)
+        .filter(|seed| life_of(*seed, steps, |_| share, &ending).is_some())
         .count()
 }
 
@@ -110,6 +145,7 @@ fn nor_is_one_whose_world_changes_under_it() {
             trap: 0.01 * wave,
             fail: 0.3 * wave,
             deadline: 0.2 * (1.0 - wave),
+            cancel: 0.4 * wave * wave,
             score: 0.2 + 0.6 * wave,
         };
         let share = [100, 5000, 1000, 9000, 2500, 10_000, 0, 9999][step as usize / 100 % 8];
@@ -124,10 +160,48 @@ fn a_better_canary_is_hardly_ever_found_worse() {
         trap: 0.002,
         fail: 0.01,
         deadline: 0.01,
+        cancel: 0.04,
         score: 0.8,
     };
     let found = verdicts(LIVES, 2000, |_| (3000, better, USUAL));
     assert!(found <= 1, "{found}");
+}
+
+/// Stable has no answer to the hardest fifth of the tasks, in each of the ways there are; the canary
+/// has a poor one, and answers the others as well as stable.
+#[test]
+fn nor_is_one_that_answers_what_stable_does_not() {
+    let nothing = [
+        Ending::Trapped,
+        Ending::Failed,
+        Ending::DeadlineMissed,
+        Ending::Cancelled,
+    ];
+    for none in nothing {
+        let found = verdicts_of(100, 2000, 2000, |_, arm, world| {
+            let hardness = world.number();
+            match arm {
+                Arm::Stable if hardness > 0.8 => none,
+                _ => world.answer(0.9 - 0.6 * hardness),
+            }
+        });
+        assert!(found <= 1, "{none:?}: {found}");
+    }
+}
+
+/// The scores of all tasks rise and fall together, and stable has no answer to a third of them.
+#[test]
+fn nor_is_one_that_answers_more_while_the_scores_move() {
+    for none in [Ending::Failed, Ending::Cancelled] {
+        let found = verdicts_of(100, 4000, 5000, |step, arm, world| {
+            let score = [0.8, 0.1][step as usize / 500 % 2];
+            match arm {
+                Arm::Stable if world.number() < 0.3 => none,
+                _ => Ending::Completed(score + 0.1 * world.number()),
+            }
+        });
+        assert!(found <= 1, "{none:?}: {found}");
+    }
 }
 
 /// In how many deliberations nine of ten such canaries are found worse, and which test most verdicts
@@ -159,12 +233,13 @@ fn a_bad_canary_is_found_soon() {
         (1000, worse(|it| it.trap = 1.0), Test::Traps, 80),
         (1000, worse(|it| it.trap = 0.1), Test::Traps, 900),
         (100, worse(|it| it.trap = 0.5), Test::Traps, 1500),
-        (1000, worse(|it| it.fail = 0.25), Test::Failures, 700),
+        (1000, worse(|it| it.fail = 0.25), Test::Failures, 900),
         (5000, worse(|it| it.fail = 0.1), Test::Failures, 2000),
         (1000, worse(|it| it.deadline = 0.25), Test::Deadlines, 700),
-        (1000, worse(|it| it.score = 0.5), Test::Scores, 700),
-        (5000, worse(|it| it.score = 0.6), Test::Scores, 700),
-        (10_000, worse(|it| it.trap = 1.0), Test::TrapsAlone, 3),
+        (1000, worse(|it| it.cancel = 0.3), Test::Cancellations, 700),
+        (1000, worse(|it| it.score = 0.5), Test::Scores, 800),
+        (5000, worse(|it| it.score = 0.6), Test::Scores, 1200),
+        (10_000, worse(|it| it.trap = 1.0), Test::TrapsAlone, 4),
         (10_000, worse(|it| it.trap = 0.1), Test::TrapsAlone, 200),
     ];
     for (share, canary, test, within) in cases {

@@ -184,9 +184,11 @@ fn a_canary_that_fails_sooner_but_no_more_often_is_not_found_worse() {
 }
 
 #[test]
-fn a_drop_in_the_score_and_missed_deadlines_are_found() {
+fn a_drop_in_the_score_missed_deadlines_and_impatient_clients_are_found() {
+    let cancelled = Verdict::Cancelled("it takes too long".to_owned());
     for (test, bad) in [
         (Test::Scores, completed(0.2)),
+        (Test::Cancellations, cancelled),
         (Test::Deadlines, failed(CauseKind::DeadlineExceeded)),
     ] {
         let watch = Watch::default();
@@ -224,10 +226,9 @@ fn what_is_not_about_the_canary_is_not_counted() {
             start(&watch, &accepted);
             end(&watch, &accepted, 1, bad());
         }
-        let cancelled = accepted(number + 400, at_ms, 1000, Arm::Canary);
-        start(&watch, &cancelled);
-        let verdict = Verdict::Cancelled("no longer needed".to_owned());
-        end(&watch, &cancelled, 1, verdict);
+        let unreadable = accepted(number + 400, at_ms, 1000, Arm::Canary);
+        start(&watch, &unreadable);
+        end(&watch, &unreadable, 1, failed(CauseKind::JournalCorrupt));
     }
     assert_eq!(watch.trials(), [trial()]);
 }

@@ -110,7 +110,7 @@ fn place(accepted: &Accepted) -> Place {
     (accepted.accepted_at_ms, accepted.id.clone())
 }
 
-/// What a verdict says of the plugin of this kind; nothing when it is not about plugins.
+/// How a deliberation ended for the plugin of this kind; nothing when that is not known.
 ///
 /// A trap of the other plugin counts as another failure: this one may have led it there.
 fn ending(verdict: &Verdict, kind: Kind) -> Option<Ending> {
@@ -118,7 +118,7 @@ fn ending(verdict: &Verdict, kind: Kind) -> Option<Ending> {
         Verdict::Completed(outcome) => {
             return Some(Ending::Completed(outcome.winner().score.value));
         }
-        Verdict::Cancelled(_) => return None,
+        Verdict::Cancelled(_) => return Some(Ending::Cancelled),
         Verdict::Failed(cause) => cause,
     };
     match cause.kind {
@@ -175,6 +175,6 @@ mod tests {
             assert_eq!(ending(&verdict, Kind::Strategy), expected, "{kind:?}");
         }
         let cancelled = Verdict::Cancelled("no longer needed".to_owned());
-        assert_eq!(ending(&cancelled, Kind::Strategy), None);
+        assert_eq!(ending(&cancelled, Kind::Strategy), Some(Ending::Cancelled));
     }
 }
