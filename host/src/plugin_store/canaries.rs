@@ -23,28 +23,20 @@ pub(super) fn watch_all(watch: &Watch, table: &Table, trials: Vec<Trial>, error_
 
 /// Watches the canary of a name that began at this revision, and no other.
 pub(super) fn watch(watch: &Watch, name: &PluginName, canary: Option<u64>, error_rate: ErrorRate) {
-    let trials = watch.trials();
-    let watched = trials.iter().find(|trial| trial.plugin() == name);
     match canary {
         None => watch.stop(name),
-        Some(canary) if watched.is_some_and(|trial| trial.canary() == canary) => {}
-        Some(canary) => watch.start(Trial::new(name.clone(), canary, error_rate)),
+        Some(since) if watch.canary(name) == Some(since) => {}
+        Some(since) => watch.start(Trial::new(name.clone(), since, error_rate)),
     }
 }
 
-/// What was seen of a name's canary: of its tests the one that is nearest to a verdict.
-pub(super) fn sentence(trials: &[Trial], name: &PluginName) -> Option<String> {
-    let trial = trials.iter().find(|trial| trial.plugin() == name)?;
-    let findings = trial.evidence().summary().into_iter();
-    let share = |evidence: f64, needed: f64| evidence / needed;
-    let nearest = findings.max_by(|one, other| {
-        let one = share(one.evidence, one.evidence_needed);
-        one.total_cmp(&share(other.evidence, other.evidence_needed))
-    });
-    nearest.map(|finding| finding.to_string())
-}
-
 impl PluginStore {
+    /// What was seen of a name's canary, in a sentence.
+    pub(super) fn evidence(&self, name: &PluginName) -> Option<String> {
+        let nearest = self.watch.nearest(name);
+        nearest.map(|finding| finding.to_string())
+    }
+
     /// What judges the canaries; it must see every record of this host.
     #[must_use]
     pub fn observer(&self) -> Arc<dyn Observer> {
@@ -61,11 +53,7 @@ impl PluginStore {
         match self.roll_back(&regression).await {
             Ok(ended) => Ok((regression, ended)),
             Err(error) => {
-                let mut trials = self.watch.trials().into_iter();
-                let again = |trial: &Trial| *trial.plugin() == regression.plugin;
-                if let Some(trial) = trials.find(again) {
-                    self.watch.start(trial);
-                }
+                self.watch.tell_again(&regression.plugin);
                 Err(error)
             }
         }

@@ -13,7 +13,7 @@ use conclave_core::registry::{
 };
 
 use super::table::{Entry, Table};
-use super::{OwnedStep, PluginStore, canaries};
+use super::{OwnedStep, PluginStore};
 
 #[async_trait]
 impl Registry for PluginStore {
@@ -54,7 +54,7 @@ impl Registry for PluginStore {
             };
             let channels = entry.channels.clone();
             self.commit(step, entry).await?;
-            let evidence = canaries::sentence(&self.watch.trials(), &name);
+            let evidence = self.evidence(&name);
             return Ok(Named {
                 name,
                 channels,
@@ -105,11 +105,10 @@ impl Registry for PluginStore {
 
     async fn names(&self) -> Vec<Named> {
         let table = self.table.load();
-        let trials = self.watch.trials();
         let named = table.names().map(|(name, entry)| Named {
             name: name.clone(),
             channels: entry.channels.clone(),
-            evidence: canaries::sentence(&trials, name),
+            evidence: self.evidence(name),
         });
         named.collect()
     }

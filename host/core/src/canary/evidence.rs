@@ -155,10 +155,14 @@ impl Evidence {
         }
     }
 
-    /// How far each test is, for displays.
+    /// How far the test is that is nearest to a verdict, the first of equals.
     #[must_use]
-    pub fn summary(&self) -> [Finding; Test::ALL.len()] {
-        Test::ALL.map(|test| self.finding(test))
+    pub fn nearest(&self) -> Finding {
+        let findings = Test::ALL.map(|test| self.finding(test)).into_iter();
+        let nearest = findings
+            .rev()
+            .max_by(|one, other| one.evidence.total_cmp(&other.evidence));
+        nearest.expect("there are tests, which all need the same evidence")
     }
 
     /// The verdict that the canary is worse, as it was when it was found; it stands.

@@ -137,8 +137,17 @@ async fn after_a_restart_a_trial_goes_on_and_tells_its_verdict_again() {
 
     let watch = restart(&watch);
     assert_eq!(watch.regression().await.finding.test, Test::Failures);
+    watch.tell_again(&name());
+    assert_eq!(watch.regression().await.finding.test, Test::Failures);
+    let nearest = watch.nearest(&name()).expect("it is tried");
+    assert_eq!(nearest.test, Test::Failures);
+    assert!(nearest.is_enough());
+    assert_eq!(watch.canary(&name()), Some(CANARY));
+
     watch.stop(&name());
     assert_eq!(watch.trials(), []);
+    assert_eq!(watch.nearest(&name()), None);
+    assert_eq!(watch.canary(&name()), None);
 }
 
 /// A model server is away for a minute. All deliberations of that time fail, and the canary gives up

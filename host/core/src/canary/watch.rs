@@ -55,7 +55,33 @@ impl Watch {
         lock(&self.watched).retain(|it| it.trial.plugin() != plugin);
     }
 
-    /// All trials as they are now, to show them or to keep them.
+    /// Which canary of a name is tried, by the revision at which it began.
+    #[must_use]
+    pub fn canary(&self, plugin: &PluginName) -> Option<u64> {
+        self.of(plugin, |it| it.trial.canary())
+    }
+
+    /// What is known of a name's canary, by the test that is nearest to a verdict.
+    #[must_use]
+    pub fn nearest(&self, plugin: &PluginName) -> Option<Finding> {
+        self.of(plugin, |it| it.trial.evidence().nearest())
+    }
+
+    /// Tells the verdict on a name's canary once more: nothing could be done about it.
+    pub fn tell_again(&self, plugin: &PluginName) {
+        self.of(plugin, |it| it.told = false);
+        self.found.notify_one();
+    }
+
+    /// Sessions wait meanwhile, so `ask` must be quick.
+    fn of<T>(&self, plugin: &PluginName, ask: impl FnOnce(&mut Watched) -> T) -> Option<T> {
+        let mut watched = lock(&self.watched);
+        let one = watched.iter_mut().find(|it| it.trial.plugin() == plugin);
+        one.map(ask)
+    }
+
+    /// All trials as they are now, to keep them. They may be large, and sessions wait while they are
+    /// copied.
     #[must_use]
     pub fn trials(&self) -> Vec<Trial> {
         let watched = lock(&self.watched);
