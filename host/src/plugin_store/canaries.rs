@@ -101,3 +101,74 @@ impl PluginStore {
         kept.map_err(|error| Error::Unavailable(error.into()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use conclave_core::channel::{Arm, Draw, Share};
+    use conclave_core::entry::Entry;
+    use conclave_core::ids::{DeliberationId, Seq};
+    use conclave_core::outcome::Verdict;
+    use conclave_core::plugin::Kind;
+    use conclave_core::registry::{By, Registry as _, Wish};
+    use conclave_core::testkit::journal::{accepted, finished};
+
+    use super::super::tests::{arrival, engine, open, variant};
+    use super::*;
+    use crate::plugin_store::REGISTRY;
+
+    /// The sentence of evidence of the only canary.
+    async fn evidence(store: &PluginStore) -> String {
+        let names = store.names().await;
+        let mut evidence = names.into_iter().filter_map(|named| named.evidence);
+        evidence.next().expect("there is a canary")
+    }
+
+    /// A deliberation on the canary that began at this revision is accepted, and cancelled.
+    fn cancel_one(store: &PluginStore, canary: u64) {
+        let mut first = accepted(&DeliberationId::new("deliberation-1"));
+        let Entry::Accepted(accepted) = &mut first.entry else {
+            unreachable!("the first record is the acceptance");
+        };
+        accepted.strategy_draw = Some(Draw {
+            share: Share::try_from(1000).unwrap(),
+            arm: Arm::Canary,
+            canary,
+        });
+        let accepted = accepted.clone();
+        let last = finished(Seq(2), 1, Verdict::Cancelled("too slow".to_owned()));
+        for record in [&first, &*last] {
+            store.observer().journaled(&accepted, record);
+        }
+    }
+
+    #[tokio::test]
+    async fn evidence_survives_a_restart_and_what_cannot_be_read_of_it_begins_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = engine();
+        let store = open(&dir, &engine);
+        store.load_built_in().await.unwrap();
+        let arrived = arrival(variant("sample-vote", 1));
+        store.publish(arrived).await.unwrap();
+        let wish = Wish::Canary {
+            choice: "sample-vote".parse().unwrap(),
+            share: Share::try_from(1000).unwrap(),
+            rules: Vec::new(),
+        };
+        let ordered = store.order(Kind::Strategy, wish, By::default()).await;
+        let named = ordered.unwrap();
+        cancel_one(&store, named.canary().expect("it is tried").since);
+        let seen = evidence(&store).await;
+        assert!(seen.starts_with("1 of 1 deliberations on the canary were cancelled"));
+        store.keep_evidence().await.unwrap();
+        assert_eq!(evidence(&open(&dir, &engine)).await, seen);
+
+        let registry = rusqlite::Connection::open(dir.path().join(REGISTRY)).unwrap();
+        let former = "UPDATE evidence SET state = json_remove(state, '$.evidence.cancellations')";
+        assert_eq!(registry.execute(former, []).unwrap(), 1);
+        let store = open(&dir, &engine);
+        let anew = evidence(&store).await;
+        assert!(anew.contains("evidence 1.0 of"), "{anew}");
+        cancel_one(&store, named.canary().expect("it is tried").since);
+        assert_eq!(evidence(&store).await, seen);
+    }
+}

@@ -230,11 +230,23 @@ impl Database {
     /// What was seen of canaries, as it was kept last. What this build cannot read is left out: it
     /// is evidence, and begins anew.
     pub(super) fn evidence(&self) -> Result<Vec<Trial>, Error> {
-        let mut statement = self.connection.prepare("SELECT state FROM evidence")?;
-        let states = statement.query_map([], |row| row.get::<_, String>(0))?;
-        let states: Vec<_> = states.collect::<Result<_, _>>()?;
-        let trials = states.iter().map(|state| serde_json::from_str(state));
-        Ok(trials.filter_map(Result::ok).collect())
+        let sql = "SELECT kind, name, state FROM evidence";
+        let mut statement = self.connection.prepare(sql)?;
+        let mut rows = statement.query([])?;
+        let mut trials = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (kind, name): (String, String) = (row.get(0)?, row.get(1)?);
+            match serde_json::from_str(&row.get::<_, String>(2)?) {
+                Ok(trial) => trials.push(trial),
+                Err(error) => tracing::warn!(
+                    kind,
+                    name,
+                    %error,
+                    "what was seen of a canary cannot be read; if it is still tried, its trial begins anew"
+                ),
+            }
+        }
+        Ok(trials)
     }
 
     /// Keeps what was seen of canaries instead of what was kept before. Writes only what differs.

@@ -10,7 +10,7 @@ use super::built_in::BUILT_IN;
 use super::*;
 use crate::wasm::EngineConfig;
 
-fn engine() -> Arc<Engine> {
+pub(super) fn engine() -> Arc<Engine> {
     let config = EngineConfig {
         instances_max: 4,
         ..EngineConfig::default()
@@ -18,7 +18,7 @@ fn engine() -> Arc<Engine> {
     Arc::new(Engine::start(config).unwrap())
 }
 
-fn open(dir: &tempfile::TempDir, engine: &Arc<Engine>) -> PluginStore {
+pub(super) fn open(dir: &tempfile::TempDir, engine: &Arc<Engine>) -> PluginStore {
     PluginStore::open(dir.path(), Arc::clone(engine), Rules::default()).unwrap()
 }
 
@@ -29,13 +29,13 @@ fn bytes_of(name: &str) -> Vec<u8> {
 }
 
 /// The same component with other bytes: behind it stands a custom section that means nothing.
-fn variant(name: &str, mark: u8) -> Vec<u8> {
+pub(super) fn variant(name: &str, mark: u8) -> Vec<u8> {
     let mut bytes = bytes_of(name);
     bytes.extend([0, 3, 1, b'v', mark]);
     bytes
 }
 
-fn arrival(bytes: Vec<u8>) -> Arrival {
+pub(super) fn arrival(bytes: Vec<u8>) -> Arrival {
     Arrival {
         bytes: bytes.into(),
         signature: None,
@@ -44,7 +44,7 @@ fn arrival(bytes: Vec<u8>) -> Arrival {
     }
 }
 
-fn by(who: &str) -> By {
+pub(super) fn by(who: &str) -> By {
     By {
         who: who.to_owned(),
         ..By::default()
