@@ -9,10 +9,9 @@ use serde_json::Value;
 use super::support::Files;
 
 /// A fresh token with its entry in the configuration.
-async fn token(name: &str, role: &str) -> (String, String) {
-    let made = conclave(&["token", "new", name, "--role", role])
-        .await
-        .unwrap();
+async fn token(name: &str, role: &str, tenant: &str) -> (String, String) {
+    let args = ["token", "new", name, "--role", role, "--tenant", tenant];
+    let made = conclave(&args).await.unwrap();
     let (token, entry) = made.out.split_once('\n').unwrap();
     (token.to_owned(), entry.to_owned())
 }
@@ -27,9 +26,9 @@ async fn by(host: &Host, token: &str, args: &[&str]) -> Ran {
 async fn only_operators_steer_and_history_and_audit_log_tell_who_did_what() {
     let stub = StubServer::start().await.unwrap();
     let files = Files::new();
-    let (ops, of_ops) = token("ops", "operator").await;
-    let (ann, of_ann) = token("ann", "client").await;
-    let (amy, of_amy) = token("amy", "viewer").await;
+    let (ops, of_ops) = token("ops", "operator", "default").await;
+    let (ann, of_ann) = token("ann", "client", "default").await;
+    let (amy, of_amy) = token("amy", "viewer", "default").await;
     let audit = files.write("audit.jsonl", b"");
     let config = format!(
         "access.mode = 'required'\naccess.audit_file = '{audit}'\n{of_ops}{of_ann}{of_amy}"
@@ -118,9 +117,9 @@ async fn only_operators_steer_and_history_and_audit_log_tell_who_did_what() {
 async fn a_tenant_sees_of_a_canary_what_concerns_it() {
     let stub = StubServer::start().await.unwrap();
     let files = Files::new();
-    let (ops, of_ops) = token("ops", "operator").await;
-    let (amy, of_amy) = token("amy", "viewer").await;
-    let config = format!("access.mode = 'required'\n{of_ops}{of_amy}tenant = 'acme'\n");
+    let (ops, of_ops) = token("ops", "operator", "default").await;
+    let (amy, of_amy) = token("amy", "viewer", "acme").await;
+    let config = format!("access.mode = 'required'\n{of_ops}{of_amy}");
     let config = files.write("conclave.toml", config.as_bytes());
     let setup = Setup::asking(&stub).unwrap().arg("--config").arg(config);
     let host = setup.start().await.unwrap();

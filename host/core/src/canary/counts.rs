@@ -75,6 +75,9 @@ impl Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (canary, stable) = (&self.canary, &self.stable);
+        if canary.ended == 0 {
+            return f.write_str("no deliberation has ended on the canary yet");
+        }
         let rates = |f: &mut fmt::Formatter<'_>, what, of: fn(&Counts) -> u64| {
             let (on_canary, on_stable) = (of(canary), of(stable));
             write!(
@@ -123,6 +126,21 @@ fn write_mean(f: &mut fmt::Formatter<'_>, counts: &Counts) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_said_of_a_canary_on_which_nothing_has_ended() {
+        let finding = Finding {
+            test: Test::Scores,
+            canary: Counts::default(),
+            stable: Counts::default(),
+            evidence: 1.0,
+            evidence_needed: 600.0,
+        };
+        assert_eq!(
+            finding.to_string(),
+            "no deliberation has ended on the canary yet"
+        );
+    }
 
     #[test]
     fn a_finding_reads_as_a_sentence_about_its_own_test() {
