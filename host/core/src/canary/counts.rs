@@ -103,7 +103,11 @@ impl fmt::Display for Finding {
                 write_mean(f, canary)?;
                 f.write_str(" deliberations on the canary, beside ")?;
                 write_mean(f, stable)?;
-                f.write_str(" on stable (no answer counts as 0)")?;
+                write!(
+                    f,
+                    " on stable (no answer counts as 0; on the canary {} failed, {} by a trap, {} were cancelled)",
+                    canary.failed, canary.trapped, canary.cancelled
+                )?;
             }
         }
         f.write_str("; evidence ")?;
@@ -175,7 +179,7 @@ mod tests {
 1 of 8 deliberations on the canary missed their deadline, beside 0 of 2150 on stable; evidence 0.4 of the 600 needed
 3 of 8 deliberations on the canary failed, beside 0 of 2150 on stable; evidence 0.4 of the 600 needed
 3 of 8 deliberations on the canary were cancelled, beside 0 of 2150 on stable; evidence 0.4 of the 600 needed
-the mean score is 0.094 over 8 deliberations on the canary, beside 0.750 over 2150 on stable (no answer counts as 0); evidence 2.5e7 of the 600 needed
+the mean score is 0.094 over 8 deliberations on the canary, beside 0.750 over 2150 on stable (no answer counts as 0; on the canary 3 failed, 1 by a trap, 3 were cancelled); evidence 2.5e7 of the 600 needed
 ";
         assert_eq!(texts.concat(), expected);
         assert_eq!(Counts::default().score_mean(), None);
