@@ -119,7 +119,7 @@ fuzz: target ## Feed bytes to the check of plugins for ten minutes; see tests/fu
 	@mkdir -p tests/fuzz/corpus tests/fuzz/artifacts
 	@find target/debug/build/conclave-tests-*/out -name '*.wasm' -exec cp {} tests/fuzz/corpus/ \;
 	cd tests/fuzz && nice target/$(FUZZ_TARGET)/release/check corpus -artifact_prefix=artifacts/ \
-		-max_total_time=$(FUZZ_SECONDS) -timeout=30 -rss_limit_mb=8192 -max_len=1048576
+		-max_total_time=$(FUZZ_SECONDS) -timeout=30 -rss_limit_mb=8192 -max_len=4194304
 
 .PHONY: format
 format: ## Format the code.

@@ -12,7 +12,7 @@ use super::plugin_sign;
 use super::terminal::{Terminal, clean, one_line};
 use crate::config::{self, Environment, Loaded, Sources};
 use crate::signature::Admitted;
-use crate::wasm::{Checked, Engine, EngineConfig, Refusal};
+use crate::wasm::{Checked, ComponentError, Engine, EngineConfig, Refusal};
 
 /// A component, and the settings that it is checked by.
 pub(super) struct Offline {
@@ -47,7 +47,11 @@ impl Offline {
             ..self.loaded.config.engine()
         });
         let engine = engine.context("cannot start the plugin engine")?;
-        Ok(engine.check(self.bytes.as_slice()).await)
+        match engine.check(self.bytes.as_slice()).await {
+            Ok(checked) => Ok(Ok(checked)),
+            Err(ComponentError::Refused(refusal)) => Ok(Err(refusal)),
+            Err(error) => Err(error).context("the component cannot be checked"),
+        }
     }
 }
 

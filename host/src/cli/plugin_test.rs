@@ -20,7 +20,7 @@ use crate::config::{self, Environment, Sources};
 use crate::plugin_store;
 use crate::rehearsal::case::{Case, Ran, Scorers};
 use crate::rehearsal::conformance::{self, Subject};
-use crate::wasm::{Checked, Engine, EngineConfig, Solo};
+use crate::wasm::{Checked, ComponentError, Engine, EngineConfig, Solo};
 
 /// Runs the cases and the suite, and prints a line for each.
 pub(super) async fn test(
@@ -41,10 +41,11 @@ pub(super) async fn test(
     let mut results = Results::new(terminal.style, args.json);
     let checked = match engine.check(bytes.clone()).await {
         Ok(checked) => checked,
-        Err(refusal) => {
+        Err(ComponentError::Refused(refusal)) => {
             terminal.print(&results.refused(&project.component, &refusal))?;
             return Ok(Exit::Failure);
         }
+        Err(error) => return Err(error).context("the component cannot be checked"),
     };
     let solo = engine.solo(bytes.into()).await;
     let solo = solo.context("the component cannot be prepared")?;

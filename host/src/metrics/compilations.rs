@@ -28,7 +28,10 @@ impl Compilations {
             sought: Family::default(),
         };
         for (family, results) in [
-            (&metrics.checks, &["accepted", "remembered", "refused"][..]),
+            (
+                &metrics.checks,
+                &["accepted", "remembered", "refused", "failed"][..],
+            ),
             (
                 &metrics.compilations,
                 &["compiled", "invalid", "limit_exceeded", "failed"],

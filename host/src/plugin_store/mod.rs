@@ -28,11 +28,12 @@ use conclave_core::ids::Digest;
 use conclave_core::plugin::{
     self, Assigned, Catalogue, Kind, Listed, Plugin, PluginChoice, Plugins, Source,
 };
+use conclave_core::registry;
 use tokio::sync::Semaphore;
 
 use crate::signature::Policy;
 use crate::sqlite::open_private;
-use crate::wasm::{Components, Engine, NoBytes};
+use crate::wasm::{ComponentError, Components, Engine, NoBytes};
 
 use self::database::{Database, Step};
 use self::table::{Entry, Table};
@@ -114,7 +115,7 @@ pub enum Error {
         /// Which.
         origin: String,
         /// Why not.
-        source: conclave_core::registry::Error,
+        source: registry::Error,
     },
     /// A component's file cannot be used.
     #[error(transparent)]
@@ -203,9 +204,9 @@ impl PluginStore {
                     "a plugin serves that could not be promoted now; promote a signed version"
                 );
             }
-            if let Err(reasons) = self.ready(digest).await {
+            if let Err(error) = self.ready(digest).await {
                 tracing::error!(
-                    plugin = %reference, kind = %name.kind, %digest, reasons,
+                    plugin = %reference, kind = %name.kind, %digest, error = %Chain(&error),
                     "a plugin that serves cannot be run; promote another version"
                 );
             }
@@ -233,13 +234,18 @@ impl PluginStore {
     }
 
     /// Has the component compiled and in memory.
-    async fn ready(&self, digest: Digest) -> Result<(), String> {
+    async fn ready(&self, digest: Digest) -> Result<(), registry::Error> {
         let files = Arc::clone(&self.files);
         let bytes = tokio::task::spawn_blocking(move || files.get(&digest)).await;
         let bytes = bytes.expect("reading a file does not panic");
-        let bytes = bytes.map_err(|error| Chain(&error).to_string())?;
+        let bytes = bytes.map_err(|error| match error {
+            FileError::Io { .. } => registry::Error::Unavailable(error.into()),
+            FileError::Missing { .. } | FileError::Damaged { .. } => {
+                registry::Error::Refused(vec![error.to_string()])
+            }
+        })?;
         let warmed = self.engine.warm(digest, bytes.into()).await;
-        warmed.map_err(|refusal| refusal.to_string())
+        warmed.map_err(not_ready)
     }
 
     /// Deletes the bytes of every component that has no name, is held by no deliberation of `held`, and
@@ -272,11 +278,7 @@ impl PluginStore {
     }
 
     /// Keeps a step, and shows the entry that it leads to.
-    async fn commit(
-        &self,
-        step: OwnedStep,
-        entry: Entry,
-    ) -> Result<(), conclave_core::registry::Error> {
+    async fn commit(&self, step: OwnedStep, entry: Entry) -> Result<(), registry::Error> {
         let OwnedStep {
             name,
             added,
@@ -299,11 +301,20 @@ impl PluginStore {
             database.keep(&mut step)
         });
         let kept = kept.await.expect("the registry's file does not panic");
-        kept.map_err(|error| conclave_core::registry::Error::Unavailable(error.into()))?;
+        kept.map_err(|error| registry::Error::Unavailable(error.into()))?;
         canaries::watch(&self.watch, &name, canary, self.rules.error_rate);
         let table = self.table.load().with(name, entry);
         self.table.store(Arc::new(table));
         Ok(())
+    }
+}
+
+/// What the registry says of a component that is not made ready: what only this host lacks now is no
+/// fault of the component's.
+fn not_ready(error: ComponentError) -> registry::Error {
+    match error {
+        ComponentError::Refused(refusal) => registry::Error::Refused(refusal.reasons),
+        not_now @ ComponentError::NotNow(_) => registry::Error::Unavailable(not_now.into()),
     }
 }
 
@@ -313,7 +324,7 @@ struct OwnedStep {
     name: PluginName,
     added: Option<Listed>,
     removed: Option<Digest>,
-    changes: Vec<conclave_core::registry::Change>,
+    changes: Vec<registry::Change>,
 }
 
 #[async_trait]

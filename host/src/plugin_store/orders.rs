@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use async_trait::async_trait;
+use conclave_core::chain::Chain;
 use conclave_core::channel::{Channels, PluginName, Refused};
 use conclave_core::ids::Digest;
 use conclave_core::plugin::{Kind, Listed};
@@ -188,15 +189,15 @@ impl PluginStore {
     /// wrong with what was stable before, the order is to leave what is stable now.
     async fn readied(&self, digest: Digest, wish: &Wish) -> Result<(), Error> {
         match (self.ready(digest).await, wish) {
-            (Err(reason), Wish::Rollback(name)) => {
+            (Err(error), Wish::Rollback(name)) => {
                 tracing::error!(
-                    plugin = name, %digest, reason,
+                    plugin = name, %digest, error = %Chain(&error),
                     "a plugin that a rollback leads to cannot be made ready; its first deliberations \
                      wait for it"
                 );
                 Ok(())
             }
-            (ready, _) => ready.map_err(|reason| Error::Refused(vec![reason])),
+            (ready, _) => ready,
         }
     }
 

@@ -11,7 +11,7 @@ use crate::signature::{self, Admitted, Statement};
 use crate::wasm::Checked;
 
 use super::table::Entry;
-use super::{ARRIVING_MAX, OwnedStep, PluginStore};
+use super::{ARRIVING_MAX, OwnedStep, PluginStore, not_ready};
 
 impl PluginStore {
     /// Checks a component, keeps its bytes, and lists it.
@@ -61,7 +61,7 @@ impl PluginStore {
     /// What a component is, if it may be a plugin, and what is to be said of it.
     async fn checked(&self, arrival: &Arrival) -> Result<(PluginName, Listed, Vec<String>), Error> {
         let checked = self.engine.check(Arc::clone(&arrival.bytes)).await;
-        let checked = checked.map_err(|refusal| Error::Refused(refusal.reasons))?;
+        let checked = checked.map_err(not_ready)?;
         let admitted = self.admitted(&checked, arrival);
         let admitted = admitted.map_err(|error| {
             self.engine.forget(&checked.plugin.reference.digest);

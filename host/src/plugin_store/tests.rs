@@ -8,7 +8,7 @@ use conclave_core::task_type::TaskType;
 
 use super::built_in::BUILT_IN;
 use super::*;
-use crate::wasm::EngineConfig;
+use crate::wasm::{Compiler, EngineConfig};
 
 pub(super) fn engine() -> Arc<Engine> {
     let config = EngineConfig {
@@ -91,6 +91,52 @@ async fn the_plugins_in_the_box_are_named_and_kept() {
         near.unwrap_err().to_string(),
         "no scorer `jugde` is loaded; did you mean `judge`?"
     );
+}
+
+#[tokio::test]
+async fn a_component_that_cannot_be_compiled_now_may_come_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = EngineConfig {
+        instances_max: 4,
+        compiler: Compiler::Child("/no/such/conclave".into()),
+        ..EngineConfig::default()
+    };
+    let store = open(&dir, &Arc::new(Engine::start(config).unwrap()));
+    let error = store.publish(arrival(bytes_of("sample-vote"))).await;
+    let error = error.unwrap_err();
+    assert!(error.is_retryable(), "{error}");
+    assert!(store.list().is_empty());
+    drop(store);
+    let store = open(&dir, &engine());
+    assert!(
+        store
+            .publish(arrival(bytes_of("sample-vote")))
+            .await
+            .is_ok()
+    );
+}
+
+#[tokio::test]
+async fn a_component_that_cannot_be_read_now_is_not_refused_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, &engine());
+    store.load_built_in().await.unwrap();
+    let other = store
+        .publish(arrival(variant("sample-vote", 1)))
+        .await
+        .unwrap();
+    let other = other.listed.plugin.reference.digest;
+    let file = dir.path().join(format!("sha256-{other}.wasm"));
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    let wish = Wish::Promote(exactly(other));
+    let promoted = store.order(Kind::Strategy, wish.clone(), by("bob")).await;
+    let error = promoted.unwrap_err();
+    assert!(error.is_retryable(), "{error}");
+    // What is gone does not come back by itself.
+    std::fs::remove_dir(&file).unwrap();
+    let promoted = store.order(Kind::Strategy, wish, by("bob")).await;
+    assert!(matches!(promoted, Err(registry::Error::Refused(_))));
 }
 
 #[tokio::test]

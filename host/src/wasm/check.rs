@@ -13,7 +13,7 @@ use super::instance::ended;
 use super::verdict::Verdict;
 use super::work::Work;
 use super::world::World;
-use super::{descriptor, outline};
+use super::{ComponentError, descriptor};
 use crate::rehearsal::canned::{Canned, canned};
 
 /// A component that may be a plugin, and is ready to run.
@@ -89,8 +89,8 @@ impl Engine {
     /// One that was accepted before by the same rules is neither compiled nor run again.
     ///
     /// # Errors
-    /// All reasons that were found.
-    pub async fn check(&self, bytes: impl Into<Arc<[u8]>>) -> Result<Checked, Refusal> {
+    /// All reasons that were found; or that it cannot be found out now.
+    pub async fn check(&self, bytes: impl Into<Arc<[u8]>>) -> Result<Checked, ComponentError> {
         let bytes = bytes.into();
         let digest = Digest::of(&bytes);
         if let Some(remembered) = self.remembered(digest).await {
@@ -100,9 +100,16 @@ impl Engine {
             return Ok(remembered);
         }
         let checked = self.examine(digest, bytes).await;
-        let result = checked.as_ref().map_or("refused", |_| "accepted");
+        let result = match &checked {
+            Ok(_) => "accepted",
+            Err(ComponentError::Refused(_)) => "refused",
+            Err(ComponentError::NotNow(_)) => "failed",
+        };
         self.did(&Work::Checked { result });
-        checked.map_err(Refusal::bounded)
+        checked.map_err(|error| match error {
+            ComponentError::Refused(refusal) => refusal.bounded().into(),
+            not_now @ ComponentError::NotNow(_) => not_now,
+        })
     }
 
     /// What an earlier check has found out.
@@ -112,30 +119,30 @@ impl Engine {
         if !verdict.holds(&self.limits) {
             return None;
         }
-        accepted(digest, world, verdict.descriptor).ok()
+        accepted(digest, world, verdict.descriptor).await.ok()
     }
 
-    async fn examine(&self, digest: Digest, bytes: Arc<[u8]>) -> Result<Checked, Refusal> {
-        // What needs no compiler is told at once.
-        outline::look(&bytes, &self.limits)?;
-        let Ok(_waiting) = self.checking.try_acquire() else {
-            return Err(Refusal::because(
-                "cannot be checked now, too many components wait for their check: try again later",
-            ));
-        };
+    async fn examine(&self, digest: Digest, bytes: Arc<[u8]>) -> Result<Checked, ComponentError> {
         let prepared = self.prepare(digest, bytes).await?;
-        let checked = match self.describe(&prepared, digest).await {
-            Ok(descriptor) => match accepted(digest, prepared.world, descriptor) {
-                Ok(checked) => self.rehearse(&prepared, checked).await,
-                Err(refusal) => Err(refusal),
-            },
-            Err(refusal) => Err(refusal),
-        };
+        let checked = self.run(&prepared, digest).await;
         match &checked {
             Ok(checked) => self.remember(checked, prepared.world).await,
             Err(_) => self.forget(&digest),
         }
-        checked
+        Ok(checked?)
+    }
+
+    /// Lets it describe itself and deliberate once. One plugin does at a time: its instances are beside
+    /// those of the host's deliberations.
+    async fn run(&self, prepared: &Arc<Prepared>, digest: Digest) -> Result<Checked, Refusal> {
+        let turn = self.rehearsing.acquire().await;
+        let _turn = turn.expect("the semaphore is never closed");
+        let descriptor = self.describe(prepared, digest).await?;
+        let checked = accepted(digest, prepared.world, descriptor).await?;
+        let solo = self.solo_of(Arc::clone(prepared), digest);
+        let canned = canned(&solo, &checked.plugin).await;
+        let canned = canned.map_err(Refusal::because)?;
+        Ok(Checked { canned, ..checked })
     }
 
     async fn describe(
@@ -153,21 +160,6 @@ impl Engine {
         };
         let described = self.background.run(meter, call).await;
         described.map_err(|error| Refusal::because(format!("`describe` failed: {error}")))
-    }
-
-    /// Lets it deliberate once. One plugin does at a time: its instances are beside those of the
-    /// host's deliberations.
-    async fn rehearse(
-        &self,
-        prepared: &Arc<Prepared>,
-        checked: Checked,
-    ) -> Result<Checked, Refusal> {
-        let turn = self.rehearsing.acquire().await;
-        let _turn = turn.expect("the semaphore is never closed");
-        let plugin = &checked.plugin;
-        let solo = self.solo_of(Arc::clone(prepared), plugin.reference.digest);
-        let canned = canned(&solo, plugin).await.map_err(Refusal::because)?;
-        Ok(Checked { canned, ..checked })
     }
 
     /// What an earlier check has written down, by whatever rules.
@@ -200,8 +192,21 @@ impl Engine {
 }
 
 /// The plugin that describes itself so, unless it breaks a rule.
-fn accepted(digest: Digest, world: World, descriptor: Descriptor) -> Result<Checked, Refusal> {
-    let params = descriptor::check(&descriptor)?;
+async fn accepted(
+    digest: Digest,
+    world: World,
+    descriptor: Descriptor,
+) -> Result<Checked, Refusal> {
+    // It may take seconds to compile the schema of its params.
+    let checking = tokio::task::spawn_blocking(move || {
+        let params = descriptor::check(&descriptor)?;
+        Ok((descriptor, params))
+    });
+    let checked = checking.await.unwrap_or_else(|panicked| {
+        let reason = format!("describes its params so that the host fails: {panicked}");
+        Err(Refusal::because(reason))
+    });
+    let (descriptor, params) = checked?;
     let plugin = Plugin {
         reference: PluginRef {
             name: descriptor.name.clone(),

@@ -20,6 +20,18 @@ use super::work::Work;
 use super::world::World;
 use super::{Refusal, code, outline, v0_1};
 
+/// Why a component is not ready to run.
+#[derive(Debug, thiserror::Error)]
+pub enum ComponentError {
+    /// It cannot be a plugin here.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// This host could not prepare it, for no fault of the component's that is known: the same may
+    /// succeed later.
+    #[error("{0}; try again later")]
+    NotNow(String),
+}
+
 /// A plugin of some contract version, linked: what is left to do for a call is a fresh instance.
 pub(super) enum Linked {
     Strategy(Arc<dyn Strategy>),
@@ -74,11 +86,11 @@ impl Engine {
         &self,
         digest: Digest,
         bytes: Arc<[u8]>,
-    ) -> Result<Arc<Prepared>, Refusal> {
+    ) -> Result<Arc<Prepared>, ComponentError> {
         if let Some(prepared) = self.compiled.get(&digest) {
             return Ok(prepared);
         }
-        let world = outline::look(&bytes, &self.limits)?;
+        let world = self.world(Arc::clone(&bytes)).await?;
         let turn = self.turns.of(digest);
         let _turn = turn.lock().await;
         // Whoever was before may have prepared it.
@@ -89,14 +101,22 @@ impl Engine {
             Some(component) => component,
             None => self.compile(digest, bytes).await?,
         };
-        self.link(digest, &component, world)
+        Ok(self.link(digest, &component, world)?)
+    }
+
+    /// What needs no compiler is told at once.
+    async fn world(&self, bytes: Arc<[u8]>) -> Result<World, Refusal> {
+        let limits = self.limits.clone();
+        let looked = tokio::task::spawn_blocking(move || outline::look(&bytes, &limits)).await;
+        looked
+            .unwrap_or_else(|panicked| Err(Refusal::because(format!("cannot be read: {panicked}"))))
     }
 
     /// Has a component compiled and in memory, so that the next call of it finds it there.
     ///
     /// # Errors
-    /// When it cannot be a plugin here.
-    pub async fn warm(&self, digest: Digest, bytes: Arc<[u8]>) -> Result<(), Refusal> {
+    /// When it cannot be a plugin here, or cannot be compiled now.
+    pub async fn warm(&self, digest: Digest, bytes: Arc<[u8]>) -> Result<(), ComponentError> {
         if self.prepared(digest).await.is_some() {
             return Ok(());
         }
@@ -141,7 +161,7 @@ impl Engine {
     }
 
     /// Compiles a component when it is its turn, and keeps the machine code on disk.
-    async fn compile(&self, digest: Digest, bytes: Arc<[u8]>) -> Result<Component, Refusal> {
+    async fn compile(&self, digest: Digest, bytes: Arc<[u8]>) -> Result<Component, ComponentError> {
         let permit = Arc::clone(&self.compiling).acquire_owned().await;
         let permit = permit.expect("the semaphore is never closed");
         let began = Instant::now();
@@ -164,10 +184,13 @@ impl Engine {
             }
             component
         });
+        // This host's compiler made it a moment ago: what fails is the machine, as where there is no
+        // memory to map it to.
+        let not_now = |error: String| ComponentError::NotNow(format!("cannot be loaded: {error}"));
         match loading.await {
             Ok(Ok(component)) => Ok(component),
-            Ok(Err(error)) => Err(Refusal::because(format!("cannot be loaded: {error:#}"))),
-            Err(panicked) => Err(Refusal::because(format!("cannot be loaded: {panicked}"))),
+            Ok(Err(error)) => Err(not_now(format!("{error:#}"))),
+            Err(panicked) => Err(not_now(panicked.to_string())),
         }
     }
 

@@ -26,9 +26,6 @@ use super::turns::Turns;
 use super::work::{OnWork, Work};
 use super::{timers, v0_1};
 
-/// Checks that may wait at once. One waits for those before it as long as their compilations take.
-const CHECKS_MAX: usize = 16;
-
 /// How plugins are run.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
@@ -92,12 +89,10 @@ pub struct Engine {
     pub(super) artifacts: Option<Arc<Artifacts>>,
     pub(super) compiler: Compiler,
     pub(super) compiling: Arc<Semaphore>,
-    /// Who may wait for a check; a component is held in memory meanwhile.
-    pub(super) checking: Semaphore,
     /// One at a time prepares a component.
     pub(super) turns: Turns,
     on_work: Option<OnWork>,
-    /// One rehearsal at a time.
+    /// One component at a time is run by the check.
     pub(super) rehearsing: Semaphore,
     pub(super) strategies: Arc<Semaphore>,
     /// Apart from strategies, which hold their permit while they wait for a scorer.
@@ -151,7 +146,6 @@ impl Engine {
             artifacts,
             compiler: config.compiler,
             compiling: Arc::new(Semaphore::new(config.compilations_max.max(1))),
-            checking: Semaphore::new(CHECKS_MAX),
             turns: Turns::default(),
             on_work: None,
             rehearsing: Semaphore::new(1),
@@ -229,9 +223,9 @@ pub(super) fn options() -> Config {
 
 /// Room for all instances that may be live, `describe` included.
 fn pool(limits: &PluginLimits, strategies: u32, scorers: u32) -> PoolingAllocationConfig {
-    /// Instances that `describe` may have beside those of deliberations.
-    const DESCRIBING: u32 = 4;
-    let instances = strategies + scorers + DESCRIBING;
+    /// Instances that the check, or a command, may have beside those of deliberations.
+    const ASIDE: u32 = 4;
+    let instances = strategies + scorers + ASIDE;
     let memory_bytes = usize::try_from(limits.memory_bytes_max).unwrap_or(usize::MAX);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)

@@ -35,6 +35,7 @@ mod world;
 pub use call::{OnCall, PluginCall};
 pub use check::{Checked, Refusal};
 pub use compile::{Bounds, Compiler, compile_as_child};
+pub use component::ComponentError;
 pub use engine::{Engine, EngineConfig, EngineError};
 pub use limits::PluginLimits;
 pub use runtime::{Components, NoBytes, WasmRuntime};

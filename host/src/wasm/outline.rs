@@ -13,6 +13,11 @@ use super::world::{World, world_of};
 
 /// Bytes of a page of memory.
 const PAGE_BYTES: u64 = 64 << 10;
+/// Imports of a component, and exports: a component of Python has 25. More of them would be refused one
+/// by one, which takes a hundred times the memory that they take in the file.
+const NAMES_MAX: u32 = 2_000;
+/// Modules and components around each other; a toolchain makes three.
+const DEPTH_MAX: u32 = 100;
 
 /// What the sections tell. Whether they are valid is for the compiler to say.
 #[derive(Debug, Default)]
@@ -27,10 +32,27 @@ struct Outline {
     quickjs: bool,
 }
 
+/// Why there is no outline.
+#[derive(Debug, thiserror::Error)]
+enum Unread {
+    #[error("cannot be read: {0}")]
+    Broken(#[from] BinaryReaderError),
+    #[error(
+        "has more than {NAMES_MAX} {0}, which no plugin may have: a plugin needs those of its world only"
+    )]
+    TooManyNames(&'static str),
+    #[error(
+        "has more than {DEPTH_MAX} modules and components inside each other, which no plugin may have: \
+         compose it from fewer"
+    )]
+    TooDeep,
+}
+
 /// What the linker of jco's QuickJS backend puts before the names of its engine's symbols.
 const QUICKJS: &str = "componentize_qjs_runtime.wasm:";
 
-/// The world of the component, or every reason against it that needs no compiler.
+/// The world of the component, or every reason against it that needs no compiler. It reads all of the
+/// component: not for a thread that others wait for.
 pub(super) fn look(bytes: &[u8], limits: &PluginLimits) -> Result<World, Refusal> {
     let mut reasons = Vec::new();
     let mut check = |what: &str, found: u64, max: u64, key: &str, remedy: &str| {
@@ -54,8 +76,8 @@ pub(super) fn look(bytes: &[u8], limits: &PluginLimits) -> Result<World, Refusal
     }
     let outline = match Outline::read(bytes) {
         Ok(outline) => outline,
-        Err(error) => {
-            reasons.push(format!("cannot be read: {error}"));
+        Err(unread) => {
+            reasons.push(unread.to_string());
             return Err(Refusal { reasons });
         }
     };
@@ -106,15 +128,25 @@ fn no_component(bytes: &[u8]) -> Option<String> {
 }
 
 impl Outline {
-    fn read(bytes: &[u8]) -> Result<Self, BinaryReaderError> {
+    fn read(bytes: &[u8]) -> Result<Self, Unread> {
         let mut outline = Self::default();
+        let (mut imported, mut exported) = (0_u32, 0_u32);
         // How many modules and components are around the section; the component itself is the first.
         let mut depth = 1_u32;
         for payload in Parser::new(0).parse_all(bytes) {
             match payload? {
-                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
+                    depth += 1;
+                    if depth > DEPTH_MAX {
+                        return Err(Unread::TooDeep);
+                    }
+                }
                 Payload::End(_) => depth = depth.saturating_sub(1),
                 Payload::ComponentImportSection(imports) if depth == 1 => {
+                    imported = imported.saturating_add(imports.count());
+                    if imported > NAMES_MAX {
+                        return Err(Unread::TooManyNames("imports"));
+                    }
                     for import in imports {
                         let import = import?;
                         // A world that uses types by name imports them as equal to known ones.
@@ -124,6 +156,10 @@ impl Outline {
                     }
                 }
                 Payload::ComponentExportSection(exports) if depth == 1 => {
+                    exported = exported.saturating_add(exports.count());
+                    if exported > NAMES_MAX {
+                        return Err(Unread::TooManyNames("exports"));
+                    }
                     for export in exports {
                         let export = export?;
                         if export.kind != ComponentExternalKind::Type {

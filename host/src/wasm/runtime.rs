@@ -15,13 +15,18 @@ use tracing::Instrument as _;
 use wasmtime::Store;
 
 use super::call::{OnCall, Open};
-use super::component::{Linked, Prepared, Scorer, Strategy};
+use super::component::{ComponentError, Linked, Prepared, Scorer, Strategy};
 use super::engine::Engine;
 use super::instance::{State, ended};
 use super::limits::PluginLimits;
 
 /// How long to wait before a component that cannot be read is tried again.
 const READ_RETRY: Duration = Duration::from_millis(500);
+
+/// The same for one that cannot be compiled now; each time twice as long, since a compilation is what a
+/// machine that is short of something has least use for.
+const COMPILE_RETRY: Duration = Duration::from_millis(500);
+const COMPILE_RETRY_MAX: Duration = Duration::from_secs(30);
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -88,13 +93,27 @@ impl WasmRuntime {
         }
     }
 
+    /// The component, ready to run. While it cannot be compiled, the deliberation waits as it does for
+    /// its bytes.
     async fn prepared(&self, digest: Digest) -> Result<Arc<Prepared>, Error> {
-        if let Some(prepared) = self.engine.prepared(digest).await {
-            return Ok(prepared);
+        let mut wait = COMPILE_RETRY;
+        loop {
+            if let Some(prepared) = self.engine.prepared(digest).await {
+                return Ok(prepared);
+            }
+            let bytes = self.bytes(digest).await?;
+            match self.engine.prepare(digest, bytes.into()).await {
+                Ok(prepared) => return Ok(prepared),
+                Err(error @ ComponentError::Refused(_)) => {
+                    return Err(Error::Unavailable(error.into()));
+                }
+                Err(ComponentError::NotNow(reason)) => {
+                    tracing::warn!(%digest, reason, "a component cannot be compiled now; trying again");
+                    tokio::time::sleep(wait).await;
+                    wait = wait.saturating_mul(2).min(COMPILE_RETRY_MAX);
+                }
+            }
         }
-        let bytes = self.bytes(digest).await?;
-        let prepared = self.engine.prepare(digest, bytes.into()).await;
-        prepared.map_err(|refusal| Error::Unavailable(refusal.into()))
     }
 
     /// Reads a component. While it cannot be read, the deliberation waits, for its deadline at the

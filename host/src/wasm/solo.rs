@@ -10,8 +10,7 @@ use conclave_core::runtime::{Error, PluginTask};
 use conclave_core::session::Guest;
 use wasmtime::Store;
 
-use super::check::Refusal;
-use super::component::{Linked, Prepared};
+use super::component::{ComponentError, Linked, Prepared};
 use super::cpu::Meter;
 use super::engine::Engine;
 use super::instance::{self, State, ended};
@@ -32,8 +31,9 @@ impl Engine {
     /// Compiles a component, unless it was before, and links it.
     ///
     /// # Errors
-    /// Every reason that was found why it cannot be a plugin; what it says of itself is not looked at.
-    pub async fn solo(&self, bytes: Arc<[u8]>) -> Result<Solo, Refusal> {
+    /// Every reason that was found why it cannot be a plugin, what it says of itself left out; or that it
+    /// cannot be compiled now.
+    pub async fn solo(&self, bytes: Arc<[u8]>) -> Result<Solo, ComponentError> {
         let digest = Digest::of(&bytes);
         let prepared = self.prepare(digest, bytes).await?;
         Ok(self.solo_of(prepared, digest))

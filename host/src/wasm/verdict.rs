@@ -9,7 +9,7 @@ use super::v0_1;
 use super::world::World;
 
 /// Raise it when the check becomes stricter: what was accepted before is then checked again.
-const RULES: u32 = 2;
+const RULES: u32 = 3;
 
 /// That a component was accepted, by which rules, and as what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

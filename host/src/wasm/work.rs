@@ -20,7 +20,8 @@ pub enum Work {
     },
     /// It checked a component.
     Checked {
-        /// `accepted`, `remembered` (accepted before, by the same rules) or `refused`.
+        /// `accepted`, `remembered` (accepted before, by the same rules), `refused`, or `failed` (not
+        /// found out).
         result: &'static str,
     },
 }

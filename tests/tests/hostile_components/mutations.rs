@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use conclave::wasm::{Engine, EngineConfig, PluginLimits};
+use conclave::wasm::{ComponentError, Engine, EngineConfig, PluginLimits};
 
 use crate::component::Parts;
 
@@ -69,12 +69,13 @@ async fn a_mutated_component_is_a_plugin_or_is_refused() {
         let checked = checked.unwrap_or_else(|_| unreachable!("mutation {seed} takes too long"));
         match checked {
             Ok(_) => plugins += 1,
-            Err(refusal) => {
+            Err(ComponentError::Refused(refusal)) => {
                 assert!(!refusal.reasons.is_empty(), "mutation {seed}");
                 let text = refusal.to_string();
                 assert!(!text.contains("panicked"), "mutation {seed}: {text}");
                 refused += 1;
             }
+            Err(error) => unreachable!("mutation {seed}: {error}"),
         }
     }
     // Both happen: the mutations are neither too wild nor too tame.

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::Refusal;
 use super::code::MachineCode;
 use super::limits::{PluginLimits, key};
+use super::{ComponentError, Refusal};
 
 pub use child::Bounds;
 
@@ -70,7 +70,8 @@ pub(super) enum Failure {
     Invalid(String),
     /// A limit was exceeded, which the text names.
     Limit(String),
-    /// The compiler did not run, or not to an end: perhaps no fault of the component's.
+    /// The compiler did not run, or not to an end, as when it cannot be started, is killed where memory
+    /// is short, or is not given the CPU: perhaps no fault of the component's.
     Broken(String),
 }
 
@@ -118,9 +119,13 @@ impl fmt::Display for Failure {
     }
 }
 
-impl From<Failure> for Refusal {
+impl From<Failure> for ComponentError {
     fn from(failure: Failure) -> Self {
-        Self::because(failure.to_string())
+        let told = failure.to_string();
+        match failure {
+            Failure::Invalid(_) | Failure::Limit(_) => Refusal::because(told).into(),
+            Failure::Broken(_) => Self::NotNow(told),
+        }
     }
 }
 
@@ -145,7 +150,8 @@ async fn in_process(
     match tokio::time::timeout(time, compiling).await {
         Ok(Ok(Ok(code))) => Ok(MachineCode::of_compiler(code)),
         Ok(Ok(Err(error))) => Err(Failure::Invalid(format!("{error:#}"))),
-        Ok(Err(panicked)) => Err(Failure::Broken(panicked.to_string())),
+        // The compiler's own fault, and the same at the next try: in a child it is a crash.
+        Ok(Err(panicked)) => Err(Failure::Invalid(format!("the compiler {panicked}"))),
         Err(_) => Err(Failure::too_slow(limits)),
     }
 }

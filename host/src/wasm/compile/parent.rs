@@ -56,11 +56,11 @@ pub(super) async fn compile(
                 "the compiler `{program}` cannot be run: {error}"
             )))
         }
-        Err(_) => Err(Failure::Limit(format!(
-            "was not compiled within {} s: make it smaller, raise the limit (`{}`), or try again when the \
-             machine is less busy",
+        // Its own CPU time is not over: others took it.
+        Err(_) => Err(Failure::Broken(format!(
+            "the compiler was not given {cpu_seconds} s of CPU time (`{}`) within {} s",
+            key::COMPILE_MS,
             time.as_secs(),
-            key::COMPILE_MS
         ))),
     }
 }
@@ -103,6 +103,13 @@ async fn read(mut from: impl AsyncRead + Unpin, bytes_max: u64) -> std::io::Resu
     Ok(kept)
 }
 
+/// Whether a signal comes from others and not from a fault: a terminal and a service manager send theirs
+/// to the host and its child alike.
+fn is_of_others(signal: i32) -> bool {
+    let others = [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT];
+    others.iter().any(|other| other.as_raw() == signal)
+}
+
 impl Ended {
     fn into_code(self, limits: &PluginLimits) -> Result<MachineCode, Failure> {
         if self.status.success() {
@@ -124,6 +131,9 @@ impl Ended {
             Some(signal) if signal == Signal::KILL.as_raw() => Err(Failure::Broken(
                 "the compiler was killed, as the system does when memory is short".to_owned(),
             )),
+            Some(signal) if is_of_others(signal) => Err(Failure::Broken(format!(
+                "the compiler was ended by signal {signal}"
+            ))),
             Some(signal) => Err(Failure::Invalid(format!(
                 "the compiler crashed by signal {signal}: {told}"
             ))),

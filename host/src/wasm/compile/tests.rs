@@ -3,6 +3,7 @@
 use tokio::sync::Semaphore;
 
 use super::*;
+use crate::wasm::tests::program;
 
 async fn compile(compiler: Compiler, wat: &str) -> Result<MachineCode, Failure> {
     let engine = wasmtime::Engine::new(&crate::wasm::engine::options()).unwrap();
@@ -34,6 +35,22 @@ async fn what_a_child_tells_is_the_reason() {
     assert_eq!(failure.result(), "invalid");
     let told = failure.to_string();
     assert!(told.starts_with("cannot be compiled: conclave: "), "{told}");
+}
+
+#[tokio::test]
+async fn a_compiler_that_others_end_is_not_the_components_fault() {
+    for signal in ["KILL", "TERM", "INT"] {
+        let dir = tempfile::tempdir().unwrap();
+        let program = program(dir.path(), &format!("kill -{signal} $$"));
+        let failure = compile(Compiler::Child(program), "(component)").await;
+        let error = ComponentError::from(failure.unwrap_err());
+        assert!(matches!(error, ComponentError::NotNow(_)), "{error}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let program = program(dir.path(), "kill -SEGV $$");
+    let failure = compile(Compiler::Child(program), "(component)").await;
+    let error = ComponentError::from(failure.unwrap_err());
+    assert!(matches!(error, ComponentError::Refused(_)), "{error}");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use conclave_core::outcome::CauseKind;
 use conclave_core::view::State;
 use serde_json::{Value, json};
 
-use super::{Bench, PluginLimits, limits};
+use super::{Bench, Compiler, PluginLimits, built, limits, program};
 
 /// The cause that a misbehaviour ends in; a sound run is started before it and ends after it.
 async fn cause_of(params: Value) -> (CauseKind, String) {
@@ -209,6 +209,31 @@ async fn what_a_scorer_computes_is_not_charged_to_the_strategy() {
 async fn a_component_that_cannot_be_read_for_now_is_waited_for() {
     let bench = Bench::unreadable_at_first();
     bench.run(json!({"mode": "ok"})).await.unwrap();
+}
+
+/// As when the system is short of memory for a moment.
+#[tokio::test]
+async fn a_component_whose_compiler_is_killed_is_compiled_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = wasmtime::Engine::new(&crate::wasm::engine::options()).unwrap();
+    for name in ["hostile", "hostile-scorer"] {
+        let code = engine.precompile_component(built(name)).unwrap();
+        std::fs::write(dir.path().join(built(name).len().to_string()), code).unwrap();
+    }
+    // Killed the first two times; then it gives the machine code of the component of this size.
+    let at = dir.path().display();
+    let compiler = program(
+        dir.path(),
+        &format!(
+            r#"for time in 1 2; do
+                if ! [ -e {at}/killed-$time ]; then : > {at}/killed-$time; kill -9 $$; fi
+            done
+            exec /bin/cat {at}/$3"#
+        ),
+    );
+    let bench = Bench::compiled_by(Compiler::Child(compiler));
+    bench.run(json!({"mode": "ok"})).await.unwrap();
+    assert!(dir.path().join("killed-2").exists());
 }
 
 /// One worker has all sessions and timers. That sound runs come to their end while spinners do not

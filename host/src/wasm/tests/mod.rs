@@ -5,6 +5,10 @@ mod hostile;
 mod refusals;
 
 use std::collections::HashMap;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -18,7 +22,9 @@ use conclave_core::testkit::journal::MemoryJournal;
 use conclave_core::view::State;
 use serde_json::{Value, json};
 
-use super::{Components, Engine, EngineConfig, NoBytes, PluginCall, PluginLimits, WasmRuntime};
+use super::{
+    Compiler, Components, Engine, EngineConfig, NoBytes, PluginCall, PluginLimits, WasmRuntime,
+};
 
 /// The components in `tests/plugins`, built once.
 fn built(name: &str) -> &'static [u8] {
@@ -32,6 +38,19 @@ fn built(name: &str) -> &'static [u8] {
             .collect()
     });
     &built[name]
+}
+
+/// A program in this directory that does what a shell is told.
+pub(super) fn program(dir: &Path, script: &str) -> PathBuf {
+    let path = dir.join("compiler");
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o700)
+        .open(&path);
+    let mut file = file.unwrap();
+    write!(file, "#!/bin/sh\n{script}\n").unwrap();
+    path
 }
 
 /// The testkit's host pins the digests of these texts, whatever the components are.
@@ -124,6 +143,23 @@ impl Bench {
         let journal = MemoryJournal::default();
         Self {
             host: Host::idle(&journal, inference, runtime, terms()),
+        }
+    }
+
+    /// One whose components are compiled by this.
+    fn compiled_by(compiler: Compiler) -> Self {
+        let engine = Engine::start(EngineConfig {
+            limits: limits(),
+            instances_max: 16,
+            compiler,
+            ..EngineConfig::default()
+        });
+        let components = Arc::new(Pinned::default());
+        let runtime = WasmRuntime::new(Arc::new(engine.unwrap()), components);
+        let inference = Arc::new(ScriptedInference::answering("7"));
+        let journal = MemoryJournal::default();
+        Self {
+            host: Host::idle(&journal, inference, Arc::new(runtime), terms()),
         }
     }
 

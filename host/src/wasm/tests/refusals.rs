@@ -92,6 +92,30 @@ async fn every_reason_is_listed() {
     ");
 }
 
+/// A name of a few bytes would come back as a reason of some hundred.
+#[tokio::test]
+async fn very_many_imports_or_exports_are_one_reason() {
+    let imports: String = (0..2_001)
+        .map(|number| format!("(import \"i{number}\" (func))"))
+        .collect();
+    insta::assert_snapshot!(
+        refused_text(&format!("(component {imports})")).await,
+        @"has more than 2000 imports, which no plugin may have: a plugin needs those of its world only"
+    );
+    let exports: String = (0..2_001)
+        .map(|number| format!("(export \"e{number}\" (func $f))"))
+        .collect();
+    insta::assert_snapshot!(
+        refused_text(&format!("(component (import \"f\" (func $f)) {exports})")).await,
+        @"has more than 2000 exports, which no plugin may have: a plugin needs those of its world only"
+    );
+    let deep = format!("{}{}", "(component ".repeat(101), ")".repeat(101));
+    insta::assert_snapshot!(
+        refused_text(&deep).await,
+        @"has more than 100 modules and components inside each other, which no plugin may have: compose it from fewer"
+    );
+}
+
 #[tokio::test]
 async fn an_export_of_another_type_is_named() {
     let reason = refused_text(
