@@ -340,7 +340,9 @@ impl Host {
             let key = named.key.clone();
             let plugin = found.map_err(|source| Error::NamedPlugin { key, source })?;
             let violations = named.violations(&plugin);
-            if !violations.is_empty() {
+            // A schema that this build refuses was told when the registry was read: the host starts, for
+            // who names another plugin, and for an operator who promotes another version.
+            if !violations.is_empty() && !plugin.params.is_refused() {
                 return Err(Error::NamedParams(violations));
             }
         }

@@ -1,5 +1,6 @@
 //! The params of a plugin, checked against the JSON Schema that the plugin declares.
 
+mod patterns;
 mod size;
 
 use std::fmt;
@@ -14,15 +15,22 @@ const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 /// Subschemas and values of a schema with its references written out. The largest schema in the box
 /// has some hundred.
 const SIZE_MAX: u64 = 100_000;
+/// Different regular expressions of a schema.
+const PATTERNS_MAX: usize = 32;
 /// Bytes of one compiled regular expression.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
+/// Bytes of all of them together: each may have an equal share.
+const PATTERNS_BYTES_MAX: usize = 4 << 20;
+/// Characters of a pattern that an error repeats.
+const SHOWN_CHARS_MAX: usize = 80;
 
 /// A compiled JSON Schema. References to anything outside the schema itself do not resolve.
 ///
 /// A plugin wrote it, and requests are checked against it outside of the plugin's limits: so it is
 /// bounded in size, and regular expressions are of the kind that takes time linear in the text.
 pub struct ParamsSchema {
-    validator: jsonschema::Validator,
+    /// Or why there is none: an earlier build took the schema, and this one does not.
+    validator: Result<jsonschema::Validator, String>,
 }
 
 /// A text that is no usable schema.
@@ -46,6 +54,25 @@ pub enum InvalidSchema {
          refer to less"
     )]
     TooLarge(u64),
+    /// It has more regular expressions than anybody wants to wait for.
+    #[error(
+        "params-schema has {0} patterns in `pattern` and `patternProperties`, at most {PATTERNS_MAX} are \
+         allowed: leave some out, or list values in `enum`"
+    )]
+    TooManyPatterns(usize),
+    /// A regular expression is none, or one that costs too much.
+    #[error(
+        "params-schema has at `{at}` the pattern `{pattern}`, which is no regular expression, or one that \
+         looks around or back, or takes more than {bytes_max} bytes: make it simpler"
+    )]
+    Pattern {
+        /// Where it stands, as a JSON pointer.
+        at: String,
+        /// How it begins.
+        pattern: String,
+        /// Bytes that it may take when it is compiled.
+        bytes_max: usize,
+    },
     /// No params would ever fit.
     #[error("params-schema wants the type {0}, params are an object: use the type `object`")]
     NoObject(String),
@@ -72,11 +99,7 @@ impl ParamsSchema {
             Ok(size) => return Err(InvalidSchema::TooLarge(size)),
             Err(reference) => return Err(InvalidSchema::Reference(reference)),
         }
-        let validator = jsonschema::options()
-            .with_draft(Draft::Draft202012)
-            .with_pattern_options(PatternOptions::regex().size_limit(PATTERN_BYTES_MAX))
-            .build(&schema)
-            .map_err(|error| InvalidSchema::NotASchema(error.to_string()))?;
+        let validator = compiled(&schema)?;
         match schema.get("type") {
             Some(Value::String(one)) if one != "object" => {
                 Err(InvalidSchema::NoObject(format!("`{one}`")))
@@ -85,14 +108,38 @@ impl ParamsSchema {
                 let types = Value::Array(types.clone());
                 Err(InvalidSchema::NoObject(format!("`{types}`")))
             }
-            _ => Ok(Self { validator }),
+            _ => Ok(Self {
+                validator: Ok(validator),
+            }),
         }
+    }
+
+    /// In place of the schema of a plugin that an earlier build took and this one refuses: no params
+    /// fit it, and the violation says why.
+    #[must_use]
+    pub fn refused(error: &InvalidSchema) -> Self {
+        Self {
+            validator: Err(format!(
+                "cannot be checked, as this build refuses the plugin's schema that an earlier one took \
+                 ({error}): use another version of the plugin"
+            )),
+        }
+    }
+
+    /// Whether it stands for a schema that this build refuses.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.validator.is_err()
     }
 
     /// Every rule that `params` breaks; `field` is the request field that they came in.
     #[must_use]
     pub fn violations(&self, field: &str, params: &Value) -> Vec<Violation> {
-        self.validator
+        let validator = match &self.validator {
+            Ok(validator) => validator,
+            Err(reason) => return vec![Violation::new(field, reason.as_str())],
+        };
+        validator
             .iter_errors(params)
             .map(|error| {
                 Violation::new(
@@ -101,6 +148,38 @@ impl ParamsSchema {
                 )
             })
             .collect()
+    }
+}
+
+/// The validator of a schema, whose patterns are few and small.
+fn compiled(schema: &Value) -> Result<jsonschema::Validator, InvalidSchema> {
+    let patterns = patterns::of(schema);
+    if patterns.len() > PATTERNS_MAX {
+        return Err(InvalidSchema::TooManyPatterns(patterns.len()));
+    }
+    let bytes_max = PATTERN_BYTES_MAX.min(PATTERNS_BYTES_MAX / patterns.len().max(1));
+    let validator = jsonschema::options()
+        .with_draft(Draft::Draft202012)
+        .with_pattern_options(PatternOptions::regex().size_limit(bytes_max))
+        .build(schema);
+    validator.map_err(|error| {
+        let pattern = error.instance().as_str();
+        match pattern.and_then(|pattern| patterns.get_key_value(pattern)) {
+            Some((pattern, at)) => InvalidSchema::Pattern {
+                at: at.clone(),
+                pattern: shown(pattern),
+                bytes_max,
+            },
+            None => InvalidSchema::NotASchema(error.to_string()),
+        }
+    })
+}
+
+/// A pattern, short enough for a message.
+fn shown(pattern: &str) -> String {
+    match pattern.char_indices().nth(SHOWN_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &pattern[..end]),
+        None => pattern.to_owned(),
     }
 }
 
@@ -157,13 +236,56 @@ mod tests {
             reason.contains("refers to `file:///etc/passwd`"),
             "{reason}"
         );
-        let reason = refused(serde_json::json!({"properties": {"x": {"pattern": "(a|b){99999}"}}}));
-        assert!(reason.contains("is not a JSON Schema"), "{reason}");
         // Nothing that looks back takes time linear in the text.
-        let reason = refused(serde_json::json!({"properties": {"x": {"pattern": "(a)\\1"}}}));
-        assert!(reason.contains("is not a JSON Schema"), "{reason}");
+        for pattern in ["(a|b){99999}", "(a)\\1"] {
+            let property = serde_json::json!({"properties": {"x": {"pattern": pattern}}});
+            let named = serde_json::json!({"patternProperties": {pattern: {}}});
+            for (schema, at) in [
+                (property, "/properties/x/pattern"),
+                (named, "/patternProperties"),
+            ] {
+                let reason = refused(schema);
+                let start = format!("params-schema has at `{at}` the pattern `{pattern}`, which");
+                assert!(reason.starts_with(&start), "{reason}");
+            }
+        }
         let newer = serde_json::json!({"$schema": DRAFT, "type": ["object", "null"]});
         assert!(ParamsSchema::parse(&newer.to_string()).is_ok());
+    }
+
+    #[test]
+    fn many_patterns_are_bounded_in_number_and_in_sum() {
+        let schema = |count: usize, pattern: &str| {
+            let properties = (0..count).map(|number| {
+                let pattern = format!("{pattern}{number}");
+                (
+                    format!("p{number}"),
+                    serde_json::json!({ "pattern": pattern }),
+                )
+            });
+            let properties: serde_json::Map<_, _> = properties.collect();
+            ParamsSchema::parse(&serde_json::json!({ "properties": properties }).to_string())
+        };
+        assert!(schema(PATTERNS_MAX, "^[a-z0-9_-]{1,64}$").is_ok());
+        let error = schema(PATTERNS_MAX + 1, "^a").unwrap_err();
+        assert!(
+            matches!(error, InvalidSchema::TooManyPatterns(33)),
+            "{error}"
+        );
+        assert!(schema(1, "\\p{L}{20}").is_ok());
+        let error = schema(PATTERNS_MAX, "\\p{L}{20}").unwrap_err();
+        assert!(matches!(error, InvalidSchema::Pattern { .. }), "{error}");
+    }
+
+    #[test]
+    fn no_params_fit_a_schema_that_this_build_refuses() {
+        let error = ParamsSchema::parse("{").unwrap_err();
+        let schema = ParamsSchema::refused(&error);
+        let violations = schema.violations("params", &serde_json::json!({}));
+        assert_eq!(violations.len(), 1);
+        assert_eq!(violations[0].field, "params");
+        let rule = &violations[0].rule;
+        assert!(rule.contains("params-schema is not JSON"), "{rule}");
     }
 
     #[test]

@@ -72,6 +72,9 @@ const TABLES: &str = "
 /// A person may have the file open in another tool.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Characters of a damaged value that its error tells.
+const DAMAGED_CHARS_MAX: usize = 200;
+
 /// Why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -91,7 +94,7 @@ pub enum Error {
     Damaged {
         /// What should be there.
         what: &'static str,
-        /// What is there.
+        /// How what is there begins.
         text: String,
     },
 }
@@ -331,14 +334,22 @@ fn listed(name: &PluginName, row: &Row<'_>) -> Result<Listed, Error> {
         summary: row.get(2)?,
         params_schema: row.get(3)?,
     };
-    let schema = &descriptor.params_schema;
-    let params = ParamsSchema::parse(schema).map_err(|_| damaged("a params schema", schema))?;
+    let reference = PluginRef {
+        name: name.name.clone(),
+        version: descriptor.version.clone(),
+        digest: digest(&row.get::<_, String>(0)?)?,
+    };
+    // The build that took it had other rules: that is no reason for the host not to start.
+    let params = ParamsSchema::parse(&descriptor.params_schema).unwrap_or_else(|error| {
+        tracing::error!(
+            plugin = %reference, kind = %name.kind, digest = %reference.digest, %error,
+            "this build refuses the params-schema of a plugin that an earlier one took: requests for it \
+             are refused; promote or name another version"
+        );
+        ParamsSchema::refused(&error)
+    });
     let plugin = Plugin {
-        reference: PluginRef {
-            name: name.name.clone(),
-            version: descriptor.version.clone(),
-            digest: digest(&row.get::<_, String>(0)?)?,
-        },
+        reference,
         kind: name.kind,
         descriptor,
         params,
@@ -379,7 +390,7 @@ fn change(row: &Row<'_>) -> Result<Change, Error> {
 fn damaged(what: &'static str, text: &str) -> Error {
     Error::Damaged {
         what,
-        text: text.to_owned(),
+        text: text.chars().take(DAMAGED_CHARS_MAX).collect(),
     }
 }
 

@@ -139,6 +139,38 @@ async fn a_component_that_cannot_be_read_now_is_not_refused_for_it() {
     assert!(matches!(promoted, Err(registry::Error::Refused(_))));
 }
 
+/// As when a later build has stricter rules of schemas.
+#[tokio::test]
+async fn a_params_schema_that_is_no_longer_taken_refuses_requests_and_not_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = engine();
+    let store = open(&dir, &engine);
+    let published = store.publish(arrival(bytes_of("sample-vote"))).await;
+    let digest = published.unwrap().listed.plugin.reference.digest;
+    drop(store);
+    let registry = rusqlite::Connection::open(dir.path().join(REGISTRY)).unwrap();
+    let schema = r#"{"properties": {"x": {"pattern": "(a)\\1"}}}"#;
+    registry
+        .execute("UPDATE components SET params_schema = ?1", [schema])
+        .unwrap();
+    drop(registry);
+
+    let store = open(&dir, &engine);
+    assert_eq!(
+        stable(&store).await,
+        digest,
+        "it is listed, and deliberations that run go on"
+    );
+    let choice = PluginChoice::named("sample-vote");
+    let plugin = store.resolve(Kind::Strategy, &choice).await.unwrap();
+    let params = serde_json::json!({});
+    let violations = plugin.params.violations("strategy.params", &params);
+    assert!(
+        violations[0].rule.contains("`/properties/x/pattern`"),
+        "{violations:?}"
+    );
+}
+
 #[tokio::test]
 async fn what_was_ordered_survives_a_restart_with_its_history() {
     let dir = tempfile::tempdir().unwrap();
