@@ -1,9 +1,10 @@
-//! Where a rehearsal runs: on a thread of its own, whose clock skips to the next time that is waited
+//! Where a rehearsal runs: on a thread of its own, which gives way to the host's, and whose clock skips to the next time that is waited
 //! for whenever nobody on it has anything to do.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use conclave_core::clock::Clock;
@@ -18,10 +19,12 @@ use conclave_core::session::{Ports, Retry, Session, Unopenable};
 use conclave_core::slots::Slots;
 use conclave_core::span::SessionSpans;
 use conclave_core::tasks::Tasks;
+use tokio::sync::oneshot;
 
 use super::answers::{Answers, Asked, ModelServer};
 use super::cast::{Cast, Lead, Score};
 use super::logged::Logged;
+use crate::wasm::give_way;
 
 /// One deliberation that is to be run to its end.
 #[derive(Clone)]
@@ -80,8 +83,18 @@ pub enum Unplayable {
 /// # Errors
 /// When it cannot be begun. How the plugin does is the verdict's to tell.
 pub async fn play(play: Play) -> Result<Played, Unplayable> {
-    let played = tokio::task::spawn_blocking(move || on_stage(play)).await;
-    played.unwrap_or_else(|error| Err(Unplayable::Broken(error.to_string())))
+    let (ended, played) = oneshot::channel();
+    // None of the runtime's: a thread that has given way does so for good.
+    let thread = thread::Builder::new().name("conclave-stage".to_owned());
+    let stage = thread.spawn(move || {
+        give_way();
+        // Whoever waited may be gone.
+        let _ = ended.send(on_stage(play));
+    });
+    stage.map_err(Unplayable::Thread)?;
+    played
+        .await
+        .unwrap_or_else(|_| Err(Unplayable::Broken("its thread panicked".to_owned())))
 }
 
 fn on_stage(play: Play) -> Result<Played, Unplayable> {

@@ -1,15 +1,19 @@
 //! Rehearsals of the plugins in the box: what a rehearsal shows, and that they keep the rules.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use conclave_core::entry::Entry;
+use conclave_core::generation::GenerationRequest;
+use conclave_core::ids::JobId;
 use conclave_core::outcome::Verdict;
 use serde_json::json;
 
 use super::case::{Case, Ran, Scorers};
 use super::conformance::{self, Subject};
 use super::replay::{again, anew};
-use super::{Played, record};
+use super::{Answer, Answers, Grades, Lead, Play, Played, Scene, Score, play, record};
 use crate::plugin_store::built_in;
 use crate::wasm::{Checked, Engine, EngineConfig, Solo};
 
@@ -253,4 +257,37 @@ fn every_rule_has_a_check_a_sentence_and_a_place() {
             rule.name
         );
     }
+}
+
+/// Tells how nice the thread is that asks.
+struct HowNice(std::sync::Mutex<Option<i32>>);
+
+impl Answers for HowNice {
+    fn answer(&self, _: JobId, _: &GenerationRequest) -> Answer {
+        let nice = rustix::process::getpriority_process(None).unwrap();
+        *self.0.lock().unwrap() = Some(nice);
+        Answer::text("42", Duration::from_secs(1))
+    }
+}
+
+#[tokio::test]
+async fn a_rehearsal_gives_way_and_leaves_nobody_else_nicer() {
+    let engine = engine();
+    let (solo, checked) = plugin(&engine, "sample-vote").await;
+    let mut scene = Scene::of_agents(3);
+    scene.strategy = checked.plugin.reference.clone();
+    let before = rustix::process::getpriority_process(None).unwrap();
+    let answers = Arc::new(HowNice(std::sync::Mutex::default()));
+    let played = play(Play {
+        records: vec![scene.accepted().unwrap()],
+        strategy: Lead::Component(solo),
+        scorer: Score::Grades(Grades::falling()),
+        answers: answers.clone(),
+        cancel_at_ms: None,
+    });
+    played.await.unwrap();
+    let within = answers.0.lock().unwrap().unwrap();
+    assert!(within > before || before == 19, "{before}, then {within}");
+    let blocking = tokio::task::spawn_blocking(|| rustix::process::getpriority_process(None));
+    assert_eq!(blocking.await.unwrap().unwrap(), before);
 }

@@ -96,10 +96,7 @@ impl Background {
             let queue = Arc::clone(&queue);
             let thread = thread::Builder::new().name("conclave-plugins".to_owned());
             thread.spawn(move || {
-                // On Linux this is the priority of the thread.
-                if let Err(error) = rustix::process::setpriority_process(None, NICER) {
-                    tracing::debug!(%error, "plugins that compute run at the host's own priority");
-                }
+                give_way();
                 while let Some(call) = queue.next() {
                     if Arc::clone(&call).resume() {
                         queue.push(call);
@@ -141,6 +138,15 @@ impl Background {
                 state: Mutex::new(state),
             }),
         }
+    }
+}
+
+/// Has this thread give way to the rest of the host, for as long as it lives: only the privileged may
+/// take that back.
+pub(crate) fn give_way() {
+    // On Linux this is the priority of the thread.
+    if let Err(error) = rustix::process::setpriority_process(None, NICER) {
+        tracing::debug!(%error, "plugins that compute run at the host's own priority");
     }
 }
 

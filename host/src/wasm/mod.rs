@@ -32,6 +32,7 @@ mod wasi;
 mod work;
 mod world;
 
+pub(crate) use background::give_way;
 pub use call::{OnCall, PluginCall};
 pub use check::{Checked, Refusal};
 pub use compile::{Bounds, Compiler, compile_as_child};

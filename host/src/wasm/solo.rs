@@ -112,7 +112,7 @@ impl Solo {
     }
 }
 
-/// Runs a call where it is: nobody else's work waits on the thread of a rehearsal.
+/// Runs a call where it is: nobody else's work waits on the thread of a rehearsal, which gives way.
 async fn measured<F: Future>(meter: &Meter, call: F) -> F::Output {
     let mut call = Box::pin(call);
     std::future::poll_fn(|context| meter.poll(|| call.as_mut().poll(context))).await
