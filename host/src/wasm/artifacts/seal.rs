@@ -3,11 +3,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use ring::hmac;
 use ring::rand::{SecureRandom as _, SystemRandom};
+use rustix::fs::OFlags;
+use rustix::process::geteuid;
 
 /// The file of the key, in the directory.
 const KEY_FILE: &str = "seal.key";
@@ -32,7 +34,11 @@ pub(super) struct Seal {
 impl Seal {
     /// The seal of a directory. Its key is made when there is none, and made anew when others than this
     /// user could read it: what was sealed before is then not believed.
+    ///
+    /// # Errors
+    /// When others could have put a key of theirs there, and with it machine code.
     pub(super) fn of(dir: &Path) -> io::Result<Self> {
+        only_ours(dir)?;
         let path = dir.join(KEY_FILE);
         if let Some(key) = read_key(&path)? {
             return Ok(Self { key });
@@ -67,9 +73,33 @@ impl Seal {
     }
 }
 
+/// Whether this user, and no other, can put files into a directory.
+fn only_ours(dir: &Path) -> io::Result<()> {
+    let found = fs::metadata(dir)?;
+    let user = geteuid().as_raw();
+    if found.uid() != user {
+        return Err(io::Error::other(format!(
+            "it belongs to the user {}, who could have this host, of the user {user}, run what they put \
+             there: remove it, or have it owned by the host's user",
+            found.uid()
+        )));
+    }
+    let mode = found.mode() & 0o7777;
+    if mode & 0o022 != 0 {
+        return Err(io::Error::other(format!(
+            "others can write to it (mode {mode:o}), and could have the host run what they put there: \
+             remove what is in it, and do `chmod 700 {}`",
+            dir.display()
+        )));
+    }
+    Ok(())
+}
+
 /// The key, unless there is none that can be trusted.
 fn read_key(path: &Path) -> io::Result<Option<hmac::Key>> {
-    let mut file = match File::open(path) {
+    let mut options = OpenOptions::new();
+    let no_link = OFlags::NOFOLLOW.bits().cast_signed();
+    let mut file = match options.read(true).custom_flags(no_link).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
@@ -78,13 +108,14 @@ fn read_key(path: &Path) -> io::Result<Option<hmac::Key>> {
     (&mut file)
         .take(KEY_BYTES as u64 + 1)
         .read_to_end(&mut key)?;
-    let private = file.metadata()?.permissions().mode() & 0o077 == 0;
+    let found = file.metadata()?;
+    let private = found.mode() & 0o077 == 0 && found.uid() == geteuid().as_raw();
     if private && key.len() == KEY_BYTES {
         return Ok(Some(hmac::Key::new(hmac::HMAC_SHA256, &key)));
     }
     tracing::warn!(
         path = %path.display(),
-        "the key of the compiled plugins could be read by others, or is damaged: it is made anew, and \
+        "the key of the compiled plugins is not of this user alone, or is damaged: it is made anew, and \
          plugins are compiled again"
     );
     fs::remove_file(path)?;
@@ -118,6 +149,8 @@ fn make_key(dir: &Path, path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn sealed(seal: &Seal, subject: &str, content: &[u8]) -> Vec<u8> {
@@ -155,6 +188,29 @@ mod tests {
         let other = tempfile::tempdir().unwrap();
         let other = Seal::of(other.path()).unwrap();
         assert_eq!(other.verify("a", &file), Err(Broken));
+    }
+
+    /// That a directory of another user is refused takes another user to test.
+    #[test]
+    fn a_directory_that_others_write_to_is_refused_with_the_remedy() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Seal::of(dir.path()).unwrap());
+        for mode in [0o720, 0o702, 0o1777] {
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+            let error = Seal::of(dir.path()).unwrap_err().to_string();
+            assert!(error.contains(&format!("(mode {mode:o})")), "{error}");
+            assert!(error.contains("`chmod 700 "), "{error}");
+        }
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(Seal::of(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn a_key_that_is_a_link_is_not_followed() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        drop(Seal::of(other.path()).unwrap());
+        std::os::unix::fs::symlink(other.path().join(KEY_FILE), dir.path().join(KEY_FILE)).unwrap();
+        assert!(Seal::of(dir.path()).is_err());
     }
 
     #[test]
