@@ -212,7 +212,8 @@ pub trait Registry: Send + Sync {
     /// Checks a component, compiles it and lists it. It serves its name only if it is the first of it.
     ///
     /// # Errors
-    /// [`Error::Refused`] with every reason, [`Error::VersionTaken`], [`Error::Busy`].
+    /// [`Error::Refused`] with every reason, [`Error::VersionTaken`], [`Error::Busy`],
+    /// [`Error::Unavailable`].
     async fn publish(&self, arrival: Arrival) -> Result<Published, Error>;
 
     /// What [`Registry::publish`] would answer, as things are now. It changes nothing.
@@ -225,7 +226,8 @@ pub trait Registry: Send + Sync {
     /// are accepted from now on follow it.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Order`]; [`Error::Refused`] for a component that may not serve.
+    /// [`Error::NotFound`], [`Error::Order`], [`Error::Unavailable`]; [`Error::Refused`] for a component
+    /// that may not serve.
     async fn order(&self, kind: Kind, wish: Wish, by: By) -> Result<Named, Error>;
 
     /// Removes a component that no channel points to. Deliberations that run on it go on; its bytes
@@ -286,7 +288,8 @@ pub enum Error {
     /// Others' components are being checked.
     #[error("{0} components wait to be checked, no more are taken; try again later")]
     Busy(usize),
-    /// The storage does not answer, or is full.
+    /// The storage does not answer, or is full; or the component cannot be read or compiled now, for no
+    /// fault of its own.
     #[error("the registry of plugins is unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }

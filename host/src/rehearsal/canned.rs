@@ -13,8 +13,8 @@ use serde_json::json;
 use super::answers::{Answer, Answers};
 use super::cast::{Grades, Lead, Score};
 use super::scene::Scene;
-use super::stage::{Play, Played, play};
-use crate::wasm::Solo;
+use super::stage::{Play, Played, Unplayable, play};
+use crate::wasm::{ComponentError, Refusal, Solo};
 
 /// What became of a canned deliberation that is no reason to refuse the plugin.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,8 +92,8 @@ pub(super) fn candidates() -> Vec<Candidate> {
 ///
 /// # Errors
 /// Why it must be refused: it trapped, exceeded a limit, broke a rule of the contract, or did not come
-/// to an end.
-pub async fn canned(solo: &Solo, plugin: &Plugin) -> Result<Canned, String> {
+/// to an end; or that this machine cannot find out now.
+pub async fn canned(solo: &Solo, plugin: &Plugin) -> Result<Canned, ComponentError> {
     let violations = plugin.params.violations("params", &json!({}));
     if let Some(first) = violations.first() {
         let reason = format!("its params-schema does not accept `{{}}`: {first}");
@@ -113,7 +113,8 @@ pub async fn canned(solo: &Solo, plugin: &Plugin) -> Result<Canned, String> {
         }
     };
     let unplayable = |error: &dyn fmt::Display| format!("cannot be rehearsed: {error}");
-    let accepted = scene.accepted().map_err(|error| unplayable(&error))?;
+    let accepted = scene.accepted();
+    let accepted = accepted.map_err(|error| refused(unplayable(&error)))?;
     let played = play(Play {
         records: vec![accepted],
         strategy,
@@ -121,7 +122,16 @@ pub async fn canned(solo: &Solo, plugin: &Plugin) -> Result<Canned, String> {
         answers: Arc::new(SixTimesSeven),
         cancel_at_ms: None,
     });
-    judged(&played.await.map_err(|error| unplayable(&error))?)
+    let played = played.await.map_err(|error| match error {
+        Unplayable::Thread(_) => ComponentError::NotNow(unplayable(&error)),
+        Unplayable::Unopenable(_) | Unplayable::Broken(_) => refused(unplayable(&error)),
+    });
+    judged(&played?).map_err(refused)
+}
+
+fn refused(reason: String) -> ComponentError {
+    let reasons = vec![reason];
+    Refusal { reasons }.into()
 }
 
 fn judged(played: &Played) -> Result<Canned, String> {

@@ -21,6 +21,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 
+use rustix::process::{getpriority_process, setpriority_process};
 use tokio::runtime::Handle;
 
 use super::cpu::Meter;
@@ -144,8 +145,10 @@ impl Background {
 /// Has this thread give way to the rest of the host, for as long as it lives: only the privileged may
 /// take that back.
 pub(crate) fn give_way() {
-    // On Linux this is the priority of the thread.
-    if let Err(error) = rustix::process::setpriority_process(None, NICER) {
+    // On Linux these are the priorities of the thread. It has that of whoever started it.
+    let own = getpriority_process(None);
+    let nicer = own.and_then(|own| setpriority_process(None, own.saturating_add(NICER)));
+    if let Err(error) = nicer {
         tracing::debug!(%error, "plugins that compute run at the host's own priority");
     }
 }

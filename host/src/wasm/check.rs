@@ -129,19 +129,22 @@ impl Engine {
             Ok(checked) => self.remember(checked, prepared.world).await,
             Err(_) => self.forget(&digest),
         }
-        Ok(checked?)
+        checked
     }
 
     /// Lets it describe itself and deliberate once. One plugin does at a time: its instances are beside
     /// those of the host's deliberations.
-    async fn run(&self, prepared: &Arc<Prepared>, digest: Digest) -> Result<Checked, Refusal> {
+    async fn run(
+        &self,
+        prepared: &Arc<Prepared>,
+        digest: Digest,
+    ) -> Result<Checked, ComponentError> {
         let turn = self.rehearsing.acquire().await;
         let _turn = turn.expect("the semaphore is never closed");
         let descriptor = self.describe(prepared, digest).await?;
         let checked = accepted(digest, prepared.world, descriptor).await?;
         let solo = self.solo_of(Arc::clone(prepared), digest);
-        let canned = canned(&solo, &checked.plugin).await;
-        let canned = canned.map_err(Refusal::because)?;
+        let canned = canned(&solo, &checked.plugin).await?;
         Ok(Checked { canned, ..checked })
     }
 

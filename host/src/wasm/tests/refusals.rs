@@ -109,9 +109,20 @@ async fn very_many_imports_or_exports_are_one_reason() {
         refused_text(&format!("(component (import \"f\" (func $f)) {exports})")).await,
         @"has more than 2000 exports, which no plugin may have: a plugin needs those of its world only"
     );
-    let deep = format!("{}{}", "(component ".repeat(101), ")".repeat(101));
+    let header = b"\0asm\x0d\0\x01\0";
+    let mut deep = header.to_vec();
+    for _ in 0..100 {
+        // A section with a component, and its size in two bytes.
+        let size = deep.len();
+        let section = [
+            4,
+            u8::try_from(size % 128).unwrap() | 128,
+            (size / 128).try_into().unwrap(),
+        ];
+        deep = [&header[..], &section[..], &deep[..]].concat();
+    }
     insta::assert_snapshot!(
-        refused_text(&deep).await,
+        refused(PluginLimits::default(), &deep).await,
         @"has more than 100 modules and components inside each other, which no plugin may have: compose it from fewer"
     );
 }
