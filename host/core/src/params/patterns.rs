@@ -8,15 +8,15 @@ use serde_json::Value;
 /// twice is compiled once.
 pub(super) fn of(schema: &Value) -> BTreeMap<&str, String> {
     let mut patterns = BTreeMap::new();
-    collect(schema, String::new(), &mut patterns);
+    collect(schema, "", &mut patterns);
     patterns
 }
 
-fn collect<'a>(value: &'a Value, at: String, patterns: &mut BTreeMap<&'a str, String>) {
+fn collect<'a>(value: &'a Value, at: &str, patterns: &mut BTreeMap<&'a str, String>) {
     match value {
         Value::Array(items) => {
             for (number, item) in items.iter().enumerate() {
-                collect(item, format!("{at}/{number}"), patterns);
+                collect(item, &format!("{at}/{number}"), patterns);
             }
         }
         Value::Object(fields) => {
@@ -34,7 +34,7 @@ fn collect<'a>(value: &'a Value, at: String, patterns: &mut BTreeMap<&'a str, St
                     }
                     _ => {}
                 }
-                collect(field, at, patterns);
+                collect(field, &at, patterns);
             }
         }
         _ => {}

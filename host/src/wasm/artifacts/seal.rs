@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use ring::hmac;
@@ -33,13 +33,15 @@ pub(super) struct Seal {
 
 impl Seal {
     /// The seal of a directory. Its key is made when there is none, and made anew when others than this
-    /// user could read it: what was sealed before is then not believed.
+    /// user could read it or put one of theirs there: what was sealed before is then not believed.
     ///
     /// # Errors
-    /// When others could have put a key of theirs there, and with it machine code.
+    /// When the directory is another user's.
     pub(super) fn of(dir: &Path) -> io::Result<Self> {
-        only_ours(dir)?;
         let path = dir.join(KEY_FILE);
+        if was_open_to_others(dir)? {
+            remove(&path)?;
+        }
         if let Some(key) = read_key(&path)? {
             return Ok(Self { key });
         }
@@ -73,8 +75,9 @@ impl Seal {
     }
 }
 
-/// Whether this user, and no other, can put files into a directory.
-fn only_ours(dir: &Path) -> io::Result<()> {
+/// Whether others than this user could put files into a directory; from now on they cannot. Volumes that
+/// are mounted for a group, as those of Kubernetes with `fsGroup`, come so.
+fn was_open_to_others(dir: &Path) -> io::Result<bool> {
     let found = fs::metadata(dir)?;
     let user = geteuid().as_raw();
     if found.uid() != user {
@@ -85,14 +88,24 @@ fn only_ours(dir: &Path) -> io::Result<()> {
         )));
     }
     let mode = found.mode() & 0o7777;
-    if mode & 0o022 != 0 {
-        return Err(io::Error::other(format!(
-            "others can write to it (mode {mode:o}), and could have the host run what they put there: \
-             remove what is in it, and do `chmod 700 {}`",
-            dir.display()
-        )));
+    if mode & 0o022 == 0 {
+        return Ok(false);
     }
-    Ok(())
+    tracing::warn!(
+        path = %dir.display(),
+        mode = format!("{mode:o}"),
+        "others could write to the directory of the compiled plugins: now they cannot, and plugins are \
+         compiled again"
+    );
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
+    Ok(true)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// The key, unless there is none that can be trusted.
@@ -149,8 +162,6 @@ fn make_key(dir: &Path, path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     fn sealed(seal: &Seal, subject: &str, content: &[u8]) -> Vec<u8> {
@@ -192,23 +203,26 @@ mod tests {
 
     /// That a directory of another user is refused takes another user to test.
     #[test]
-    fn a_directory_that_others_write_to_is_refused_with_the_remedy() {
+    fn a_directory_that_others_could_write_to_is_closed_and_nothing_in_it_believed() {
         let dir = tempfile::tempdir().unwrap();
-        drop(Seal::of(dir.path()).unwrap());
         for mode in [0o720, 0o702, 0o1777] {
+            let file = sealed(&Seal::of(dir.path()).unwrap(), "a", b"content");
             fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
-            let error = Seal::of(dir.path()).unwrap_err().to_string();
-            assert!(error.contains(&format!("(mode {mode:o})")), "{error}");
-            assert!(error.contains("`chmod 700 "), "{error}");
+            let seal = Seal::of(dir.path()).unwrap();
+            assert_eq!(seal.verify("a", &file), Err(Broken), "{mode:o}");
+            let mode = fs::metadata(dir.path()).unwrap().permissions().mode();
+            assert_eq!(mode & 0o7777, 0o700);
         }
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        assert!(Seal::of(dir.path()).is_ok());
+        let file = sealed(&Seal::of(dir.path()).unwrap(), "a", b"content");
+        let seal = Seal::of(dir.path()).unwrap();
+        assert_eq!(seal.verify("a", &file), Ok(()));
     }
 
     #[test]
     fn a_key_that_is_a_link_is_not_followed() {
         let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        drop(Seal::of(other.path()).unwrap());
+        Seal::of(other.path()).unwrap();
         std::os::unix::fs::symlink(other.path().join(KEY_FILE), dir.path().join(KEY_FILE)).unwrap();
         assert!(Seal::of(dir.path()).is_err());
     }
