@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::binary;
 use crate::cache;
-use crate::command::conclave;
+use crate::command::{Ran, conclave};
 use crate::node;
 use crate::python::Venv;
 
@@ -92,6 +92,19 @@ impl Project {
     /// When they fail.
     pub fn test(&self) -> anyhow::Result<String> {
         self.run(self.told["test"].as_str().context("it tells how")?)
+    }
+
+    /// Runs its cases and the conformance suite with `conclave plugin test` on what was built of it.
+    ///
+    /// # Errors
+    /// When the command cannot be run; what it finds is for the caller to judge.
+    pub async fn rehearse(&self, component: &[u8]) -> anyhow::Result<Ran> {
+        // A component that was kept from an earlier test does not lie where the build puts it.
+        let file = self.dir.join("rehearsed.wasm");
+        fs::write(&file, component)?;
+        let path = |path: &Path| path.to_str().map(str::to_owned);
+        let (dir, file) = path(&self.dir).zip(path(&file)).context("the path is text")?;
+        conclave(&["plugin", "test", &dir, "--component", &file]).await
     }
 
     /// Runs a command in its directory, with the tools of its language: what it prints.

@@ -12,17 +12,24 @@ use conclave_tests::project::Project;
 use conclave_tests::serving::Serving;
 use serde_json::json;
 
-/// Runs the native tests of a fresh strategy, builds it, and has it answer.
+/// Runs the native tests and the cases of a fresh strategy, builds it, and has it answer.
 async fn a_fresh_strategy_answers(name: &str, language: &str) {
     let project = Project::new(name, "strategy", language).await.unwrap();
-    let (component, tested) = tokio::task::spawn_blocking(move || {
+    let (project, component, tested) = tokio::task::spawn_blocking(move || {
         let tested = project.test();
-        (project.build(), tested)
+        let component = project.build();
+        (project, component, tested)
     })
     .await
     .unwrap();
     tested.unwrap();
-    let serving = Serving::of(&[(name, &component.unwrap())]).await.unwrap();
+    let component = component.unwrap();
+    let rehearsed = project.rehearse(&component).await.unwrap();
+    assert_eq!(rehearsed.code, Some(0), "{rehearsed:?}");
+    for case in ["ok   best-score", "ok   nobody-answers"] {
+        assert!(rehearsed.out.contains(case), "{case}: {rehearsed:?}");
+    }
+    let serving = Serving::of(&[(name, &component)]).await.unwrap();
     let models = ["answer:yes", "answer:no", "answer:yes"];
     let request = draft(&models)
         .strategy(name, json!({"max_tokens": 7}))

@@ -54,9 +54,14 @@ async fn a_fresh_scorer_in_every_language_grades() {
         let project = Project::new(&name, "scorer", language).await.unwrap();
         let built = tokio::task::spawn_blocking(move || {
             project.test()?;
-            project.build()
+            anyhow::Ok((project.build()?, project))
         });
-        let component = built.await.unwrap().unwrap();
+        let (component, project) = built.await.unwrap().unwrap();
+        let rehearsed = project.rehearse(&component).await.unwrap();
+        assert_eq!(rehearsed.code, Some(0), "{rehearsed:?}");
+        for case in ["ok   grades", "ok   no-grade"] {
+            assert!(rehearsed.out.contains(case), "{case}: {rehearsed:?}");
+        }
         let serving = Serving::of(&[(&name, &component)]).await.unwrap();
         let request = draft(&["answer:yes", "answer:no"])
             .strategy("sample-vote", json!({"stop": {"rule": "none"}}))
