@@ -14,7 +14,7 @@ use super::answers::{Answer, Answers};
 use super::cast::{Grades, Lead, Score};
 use super::scene::Scene;
 use super::stage::{Play, Played, Unplayable, play};
-use crate::wasm::{ComponentError, Refusal, Solo};
+use crate::wasm::{ComponentError, LAST_CALLS, Refusal, Solo};
 
 /// What became of a canned deliberation that is no reason to refuse the plugin.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,8 +32,6 @@ pub enum Canned {
     Refused {
         /// The error.
         message: String,
-        /// In real time.
-        took: Duration,
     },
 }
 
@@ -50,13 +48,11 @@ impl fmt::Display for Canned {
                 let ms = took.as_millis();
                 write!(f, "rehearsed: an outcome from {generations}, in {ms} ms")
             }
-            Self::Refused { message, took } => {
-                let ms = took.as_millis();
-                write!(
-                    f,
-                    "rehearsed: an error of its own, as it may, in {ms} ms: {message}"
-                )
-            }
+            Self::Refused { message } => write!(
+                f,
+                "rehearsed: it ended with an error, which is allowed; if you did not mean it, mend \
+                 it: {message}"
+            ),
         }
     }
 }
@@ -135,33 +131,48 @@ fn refused(reason: String) -> ComponentError {
 }
 
 fn judged(played: &Played) -> Result<Canned, String> {
-    let took = played.took;
     match &played.verdict {
         Verdict::Completed(_) => Ok(Canned::Completed {
             generations: u32::try_from(played.requests.len()).unwrap_or(u32::MAX),
-            took,
+            took: played.took,
         }),
         Verdict::Failed(cause) if is_its_own(cause) => Ok(Canned::Refused {
             message: cause.message.clone(),
-            took,
         }),
         Verdict::Failed(cause) => Err(format!(
-            "does not survive a deliberation with three agents and a scripted model server: \
-             {cause}{}",
-            last_words(&played.log)
+            "does not survive a deliberation with three agents and a scripted model server: {}",
+            with_last_words(&cause.to_string(), &played.log)
         )),
         Verdict::Cancelled(reason) => Err(format!("its rehearsal was cancelled: {reason}")),
     }
 }
 
-/// What it logged last: a panic tells its message there. Nothing of it is anybody's, since the answers
-/// were scripted.
+/// A failure with what the plugin logged last, which stands before the calls: they are many, and a long
+/// reason is cut at its end. Nothing of the log is anybody's, since the answers were scripted.
+fn with_last_words(failure: &str, log: &[String]) -> String {
+    let words = last_words(log);
+    if words.is_empty() {
+        return failure.to_owned();
+    }
+    let (what, calls) = failure.split_at(failure.find(LAST_CALLS).unwrap_or(failure.len()));
+    format!("{what}; it logged last: {words}{calls}")
+}
+
+/// From the last panic on, which tells its place and its message; where there is none, the last lines.
 fn last_words(log: &[String]) -> String {
     const LINES_MAX: usize = 3;
-    match log.get(log.len().saturating_sub(LINES_MAX)..) {
-        None | Some([]) => String::new(),
-        Some(lines) => format!("; it logged last: {}", lines.join(" | ")),
-    }
+    const LINES_OF_PANIC_MAX: usize = 8;
+    // A plugin has no environment in which that variable could be set.
+    let lines = log.iter().filter(|line| !line.contains("RUST_BACKTRACE"));
+    let lines: Vec<_> = lines.map(String::as_str).collect();
+    let panic = lines.iter().rposition(|line| line.contains("panicked at"));
+    let shown = match panic {
+        Some(at) => lines[at..].iter().take(LINES_OF_PANIC_MAX),
+        None => lines[lines.len().saturating_sub(LINES_MAX)..]
+            .iter()
+            .take(LINES_MAX),
+    };
+    shown.copied().collect::<Vec<_>>().join(" | ")
 }
 
 /// Whether a failure is an error that the contract lets a plugin return.
@@ -170,4 +181,48 @@ pub(super) fn is_its_own(cause: &Cause) -> bool {
         cause.kind,
         CauseKind::StrategyFailed | CauseKind::AllAgentsFailed
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(text: &str) -> Vec<String> {
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_panic_tells_its_place_and_message_before_the_calls() {
+        let log = lines(
+            "INFO: 1\nINFO: 2\nERROR: thread '<unnamed>' panicked at src/lib.rs:59:36:\nERROR: boom\n\
+             ERROR: 42\nERROR: note: run with `RUST_BACKTRACE=1` environment variable",
+        );
+        assert_eq!(
+            with_last_words(
+                "it trapped (in vote); its last calls of the host: job.wait",
+                &log
+            ),
+            "it trapped (in vote); it logged last: ERROR: thread '<unnamed>' panicked at \
+             src/lib.rs:59:36: | ERROR: boom | ERROR: 42; its last calls of the host: job.wait"
+        );
+    }
+
+    #[test]
+    fn without_a_panic_the_last_lines_are_told_and_without_a_log_nothing() {
+        let told = with_last_words("it trapped", &lines("1\n2\n3\n4"));
+        assert_eq!(told, "it trapped; it logged last: 2 | 3 | 4");
+        assert_eq!(with_last_words("it trapped", &[]), "it trapped");
+    }
+
+    #[test]
+    fn an_error_of_the_plugin_is_not_told_as_if_it_were_fine() {
+        let canned = Canned::Refused {
+            message: "AttributeError: x".to_owned(),
+        };
+        let told = canned.to_string();
+        assert!(
+            told.contains("if you did not mean it, mend it: AttributeError"),
+            "{told}"
+        );
+    }
 }

@@ -1,5 +1,6 @@
 //! What plugins log in a rehearsal: kept for whoever looks at a failure, and not mixed with others.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,12 +9,12 @@ use tracing::subscriber::DefaultGuard;
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
-/// Lines that are kept; the log limit bounds each instance's bytes.
+/// Lines that are kept, the last ones; the log limit bounds each instance's bytes.
 const LINES_MAX: usize = 200;
 
 /// The lines of one thread.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Logged(Arc<Mutex<Vec<String>>>);
+pub(super) struct Logged(Arc<Mutex<VecDeque<String>>>);
 
 impl Logged {
     /// Listens on this thread until the guard is dropped.
@@ -23,7 +24,8 @@ impl Logged {
     }
 
     pub(super) fn take(&self) -> Vec<String> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *lines).into()
     }
 }
 
@@ -40,9 +42,11 @@ impl<S: Subscriber> Layer<S> for Logged {
         let mut message = Message(String::new());
         event.record(&mut message);
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.len() < LINES_MAX {
-            lines.push(format!("{}: {}", metadata.level(), message.0));
+        // A panic stands at the end.
+        if lines.len() == LINES_MAX {
+            lines.pop_front();
         }
+        lines.push_back(format!("{}: {}", metadata.level(), message.0));
     }
 }
 

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 
+/// What stands before the calls.
+pub(crate) const LAST_CALLS: &str = "; its last calls of the host: ";
 /// Calls that are remembered.
 const CALLS_MAX: usize = 8;
 /// Characters of a word that a plugin or a client chose.
@@ -102,7 +104,7 @@ impl fmt::Display for Calls {
         if self.last.is_empty() {
             return Ok(());
         }
-        f.write_str("; its last calls of the host: ")?;
+        f.write_str(LAST_CALLS)?;
         for (place, (call, times)) in self.last.iter().enumerate() {
             if place > 0 {
                 f.write_str(", ")?;

@@ -34,6 +34,7 @@ mod world;
 
 pub(crate) use background::give_way;
 pub use call::{OnCall, PluginCall};
+pub(crate) use calls::LAST_CALLS;
 pub use check::{Checked, Refusal};
 pub use compile::{Bounds, Compiler, compile_as_child};
 pub use component::ComponentError;
