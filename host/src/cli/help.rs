@@ -202,14 +202,47 @@ Environment:
 pub(super) const PLUGIN_TEST: &str = "\
 Examples:
   conclave plugin test .
-  conclave plugin test . majority              what has `majority` in its name
+  conclave plugin test . majority              # what has `majority` in its name
   conclave plugin test my_strategy.wasm --conformance
   conclave plugin test . --component out.wasm --json | jq .failed
 
-`plugins/TESTING.md` says what stands in a case.
+A case is a file tests/NAME.toml:
+  [task]
+  description = \"Say hello.\"
+  agents = [\"ada\", { id = \"bob\", role = \"QA\" }]
+
+  [[generation]]            # what the model server answers; the first rule
+  agent = \"bob\"             # that fits, and a rule without keys fits all
+  failure = \"unavailable\"
+
+  [[generation]]
+  text = \"hello\"
+  latency_ms = 200
+
+  [expect]
+  winner = \"hello\"
+  generations = 2
+
+Keys of a case:
+  scorer          of a strategy, before the first table: a name (agreement),
+                  { component = \"x.wasm\", params = {} }, { scores = [0.9] } or
+                  { by_agent = { ada = 0.9 } }
+  candidates      of a scorer: texts, or { agent, content, reasoning }
+  cancel_at_ms    when the client cancels
+  record          what `conclave replay --export` wrote, instead of a task
+  [task]          id, description, role, agents, metadata, timeout_seconds
+  [params]        the plugin's params
+  [limits]        generations_max, open_generations_max
+  [[generation]]  fits: agent, phase, round, prompt (a part of a message), times
+                  gives: text, texts or failure (unavailable, rejected, silent),
+                  latency_ms, finish, tokens, reasoning, logprobs
+  [expect]        outcome (completed, refused, failed, cancelled), winner,
+                  ranking, scores, generations, cancelled, rounds, error,
+                  stopped_early, metadata, emitted, divergence
 
 Exit codes:
-  0 all passed, 1 some failed, 2 wrong usage, or a case that cannot be read
+  0 all passed, 1 some failed
+  2 wrong usage, a case that cannot be read, or nothing of that name
 
 Environment:
   CONCLAVE_CONFIG   the TOML file, as --config";

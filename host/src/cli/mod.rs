@@ -22,6 +22,7 @@ mod plugin;
 mod plugin_sign;
 mod plugin_test;
 mod plugins;
+mod progress;
 mod replay;
 mod report;
 mod scratch;

@@ -9,6 +9,7 @@ use super::Exit;
 use super::args::PluginCheckArgs;
 use super::failure::Usage;
 use super::plugin_sign;
+use super::progress::Progress;
 use super::terminal::{Terminal, clean, one_line};
 use crate::config::{self, Environment, Loaded, Sources};
 use crate::signature::Admitted;
@@ -38,7 +39,10 @@ impl Offline {
     }
 
     /// Checks it as a host would.
-    pub(super) async fn check(&self) -> anyhow::Result<Result<Checked, Refusal>> {
+    pub(super) async fn check(
+        &self,
+        progress: &Progress,
+    ) -> anyhow::Result<Result<Checked, Refusal>> {
         let engine = Engine::start(EngineConfig {
             // One component is checked, and not kept.
             instances_max: 1,
@@ -47,7 +51,10 @@ impl Offline {
             ..self.loaded.config.engine()
         });
         let engine = engine.context("cannot start the plugin engine")?;
-        match engine.check(self.bytes.as_slice()).await {
+        progress.compiling(self.bytes.len());
+        let verdict = engine.check(self.bytes.as_slice()).await;
+        progress.done();
+        match verdict {
             Ok(checked) => Ok(Ok(checked)),
             Err(ComponentError::Refused(refusal)) => Ok(Err(refusal)),
             Err(error) => Err(error).context("the component cannot be checked"),
@@ -63,7 +70,8 @@ pub(super) async fn check(
 ) -> anyhow::Result<Exit> {
     let path = args.file.display();
     let offline = Offline::open(&args.file, args.config.as_deref(), environment)?;
-    let mut verdict = offline.check().await?;
+    let progress = Progress::new(terminal, args.json);
+    let mut verdict = offline.check(&progress).await?;
     let mut admitted = Admitted::Unasked;
     if let Ok(checked) = &verdict {
         let (policy, named) = (&offline.loaded.signatures, args.signature.as_deref());

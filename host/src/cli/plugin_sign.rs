@@ -10,6 +10,7 @@ use super::Exit;
 use super::args::PluginSignArgs;
 use super::failure::Usage;
 use super::plugin::{self, Offline};
+use super::progress::Progress;
 use super::terminal::Terminal;
 use crate::config::Environment;
 use crate::signature::{self, Admitted, Policy, PrivateKey, Signature, Statement};
@@ -23,7 +24,7 @@ pub(super) async fn sign(
 ) -> anyhow::Result<Exit> {
     let key = read_key(&args.key)?;
     let offline = Offline::open(&args.file, args.config.as_deref(), environment)?;
-    let checked = match offline.check().await? {
+    let checked = match offline.check(&Progress::new(terminal, args.json)).await? {
         Ok(checked) => checked,
         Err(refusal) => {
             let path = args.file.display().to_string();

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context as _;
+use conclave_core::plugin::Kind;
 use serde_json::{Value, json};
 
 use self::component::{Project, find};
@@ -14,6 +15,7 @@ use self::results::{Outcome, Results};
 use super::Exit;
 use super::args::PluginTestArgs;
 use super::failure::Usage;
+use super::progress::Progress;
 use super::steps::steps;
 use super::terminal::{Terminal, clean};
 use crate::config::{self, Environment, Sources};
@@ -35,13 +37,16 @@ pub(super) async fn test(
     let bytes = bytes.map_err(|error| Usage(format!("cannot read `{shown}`: {error}")))?;
     let cases = match args.conformance {
         true => Vec::new(),
-        false => cases(&project, args.filter.as_deref())?,
+        false => cases(&project)?,
     };
     let engine = engine(args, environment)?;
     let mut results = Results::new(terminal.style, args.json);
+    let progress = Progress::new(terminal, args.json);
+    progress.compiling(bytes.len());
     let checked = match engine.check(bytes.clone()).await {
         Ok(checked) => checked,
         Err(ComponentError::Refused(refusal)) => {
+            progress.done();
             terminal.print(&results.refused(&project.component, &refusal))?;
             return Ok(Exit::Failure);
         }
@@ -49,21 +54,25 @@ pub(super) async fn test(
     };
     let solo = engine.solo(bytes.into()).await;
     let solo = solo.context("the component cannot be prepared")?;
+    progress.done();
+    if let Some(filter) = &args.filter {
+        require_match(filter, &cases, checked.plugin.kind)?;
+    }
     terminal.print(&results.begin(&project.component, &checked))?;
     if !args.json && cases.is_empty() && !args.conformance && args.filter.is_none() {
         let dir = project.tests.display();
-        terminal.print(&format!("no cases in `{dir}`: see plugins/TESTING.md\n"))?;
+        terminal.print(&format!(
+            "no cases in `{dir}`: `conclave plugin test --help` says how one looks\n"
+        ))?;
     }
-    for case in &cases {
+    let is_chosen = |name: &str| chosen(name, args.filter.as_deref());
+    for case in cases.iter().filter(|case| is_chosen(&case.name)) {
         let outcome = run_case(case, &solo, &checked, &engine).await?;
         terminal.print(&results.add(&outcome))?;
     }
     let params = params(args, &cases, &checked)?;
     let subject = Subject::new(solo, &checked, params)?;
-    for rule in conformance::rules(subject.kind()) {
-        if !chosen(rule.name, args.filter.as_deref()) {
-            continue;
-        }
+    for rule in conformance::rules(subject.kind()).filter(|rule| is_chosen(rule.name)) {
         let found = conformance::check(rule, &subject).await;
         terminal.print(&results.add(&Outcome::of_rule(found)))?;
     }
@@ -91,8 +100,8 @@ fn engine(args: &PluginTestArgs, environment: &Environment) -> anyhow::Result<En
     engine.context("cannot start the plugin engine")
 }
 
-/// The cases whose name holds the filter, by name.
-fn cases(project: &Project, filter: Option<&str>) -> anyhow::Result<Vec<Case>> {
+/// The cases, by name.
+fn cases(project: &Project) -> anyhow::Result<Vec<Case>> {
     let Ok(entries) = std::fs::read_dir(&project.tests) else {
         return Ok(Vec::new());
     };
@@ -104,15 +113,29 @@ fn cases(project: &Project, filter: Option<&str>) -> anyhow::Result<Vec<Case>> {
     let mut cases = Vec::new();
     for path in paths {
         let case = Case::read(&path).map_err(|error| Usage(clean(&chain(&error))))?;
-        if chosen(&case.name, filter) {
-            cases.push(case);
-        }
+        cases.push(case);
     }
     Ok(cases)
 }
 
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     conclave_core::chain::Chain(error).to_string()
+}
+
+/// That nothing was tested must not look like success.
+fn require_match(filter: &str, cases: &[Case], kind: Kind) -> Result<(), Usage> {
+    let cases = cases.iter().map(|case| case.name.as_str());
+    let names: Vec<_> = cases
+        .chain(conformance::rules(kind).map(|rule| rule.name))
+        .collect();
+    if names.iter().any(|name| chosen(name, Some(filter))) {
+        return Ok(());
+    }
+    let text = format!(
+        "nothing has `{filter}` in its name; there are: {}",
+        names.join(", ")
+    );
+    Err(Usage(clean(&text)))
 }
 
 fn chosen(name: &str, filter: Option<&str>) -> bool {
@@ -179,4 +202,33 @@ async fn run_case(
 /// Where a file lies, for people.
 fn shown(path: &Path) -> String {
     clean(&path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::help;
+    use super::*;
+
+    #[test]
+    fn the_case_in_the_help_can_be_read() {
+        let (_, text) = help::PLUGIN_TEST.split_once("tests/NAME.toml:\n").unwrap();
+        let (text, _) = text.split_once("Keys of a case:").unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hello.toml");
+        std::fs::write(&path, text).unwrap();
+        let case = Case::read(&path).map_err(|error| chain(&error)).unwrap();
+        assert_eq!(case.name, "hello");
+    }
+
+    #[test]
+    fn a_name_that_nothing_has_is_told_with_those_that_there_are() {
+        let error = require_match("majority", &[], Kind::Scorer).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("nothing has `majority` in its name; there are: describe-is-stable, "),
+            "{error}"
+        );
+        assert!(require_match("describe", &[], Kind::Scorer).is_ok());
+    }
 }

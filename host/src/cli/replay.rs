@@ -3,19 +3,18 @@
 mod source;
 
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use conclave_core::entry::{Accepted, Entry, Record};
 use conclave_core::ids::DeliberationId;
 use conclave_core::plugin::PluginRef;
-use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use self::source::Source;
 use super::Exit;
 use super::args::ReplayArgs;
 use super::failure::Usage;
+use super::progress::Progress;
 use super::steps::{Step, ending, steps};
 use super::terminal::{Terminal, clean};
 use crate::rehearsal::record;
@@ -44,8 +43,7 @@ pub(super) async fn replay(args: &ReplayArgs, terminal: &mut Terminal) -> anyhow
     let engine = engine.context("cannot start the plugin engine")?;
     let (solo, reference, is_other) = match &args.plugin {
         Some(path) => {
-            progress.step("compiling the plugin");
-            let (solo, reference) = other(&engine, path).await?;
+            let (solo, reference) = other(&engine, path, &progress).await?;
             (solo, reference, true)
         }
         None => {
@@ -98,9 +96,14 @@ fn export(
 }
 
 /// A component of the user's.
-async fn other(engine: &Engine, path: &Path) -> anyhow::Result<(Solo, PluginRef)> {
+async fn other(
+    engine: &Engine,
+    path: &Path,
+    progress: &Progress,
+) -> anyhow::Result<(Solo, PluginRef)> {
     let bytes = std::fs::read(path)
         .map_err(|error| Usage(format!("cannot read `{}`: {error}", path.display())))?;
+    progress.compiling(bytes.len());
     let solo = engine.solo(bytes.into()).await;
     let solo = solo.with_context(|| format!("`{}` cannot be a plugin", path.display()))?;
     let described = solo.describe().await;
@@ -158,26 +161,33 @@ impl Shown<'_> {
             }
         }
         if let Some(anew) = self.anew {
-            let now = ending(&anew.played.verdict);
-            text.push_str(&format!(
-                "  recorded: {}\n  now:      {now}\n",
-                self.recorded_end()
-            ));
-            for unrecorded in &anew.unrecorded {
-                text.push_str(&format!("  {}\n", clean(unrecorded)));
-            }
-            if !anew.unrecorded.is_empty() {
-                text.push_str("  what is not in the record was answered as unavailable\n");
-            }
-            text.push_str("\nanew, on what was recorded:\n");
-            for step in steps(&anew.played.records, &anew.played.requests) {
-                text.push_str(&format!("{}\n", step.line()));
-            }
+            self.tell_anew(anew, &mut text);
         }
-        for line in &self.again.played.log {
+        // What the plugin logs while it repeats a record is not told twice: a run of its own has all.
+        let last = self.anew.map_or(&self.again.played, |anew| &anew.played);
+        for line in &last.log {
             text.push_str(&format!("log {}\n", clean(line)));
         }
         text
+    }
+
+    fn tell_anew(&self, anew: &Anew, text: &mut String) {
+        let now = once(ending(&anew.played.verdict), text);
+        text.push_str(&format!(
+            "  recorded: {}\n  now:      {now}\n",
+            once(self.recorded_end(), text)
+        ));
+        for unrecorded in &anew.unrecorded {
+            text.push_str(&format!("  {}\n", clean(unrecorded)));
+        }
+        if !anew.unrecorded.is_empty() {
+            text.push_str("  what is not in the record was answered as unavailable\n");
+        }
+        text.push_str("\nanew, on what was recorded:\n");
+        for mut step in steps(&anew.played.records, &anew.played.requests) {
+            step.text = once(step.text, text);
+            text.push_str(&format!("{}\n", step.line()));
+        }
     }
 
     fn to_json(&self) -> Value {
@@ -187,6 +197,7 @@ impl Shown<'_> {
                 "end": ending(&anew.played.verdict),
                 "unrecorded": anew.unrecorded,
                 "steps": list(steps(&anew.played.records, &anew.played.requests)),
+                "log": anew.played.log,
             })
         });
         json!({
@@ -202,34 +213,11 @@ impl Shown<'_> {
     }
 }
 
-/// What takes its time, as a spinner on a terminal.
-struct Progress(Option<ProgressBar>);
-
-impl Progress {
-    fn new(terminal: &Terminal, silent: bool) -> Self {
-        let spinner = (terminal.err_is_terminal && !silent).then(ProgressBar::new_spinner);
-        if let Some(spinner) = &spinner {
-            spinner.enable_steady_tick(Duration::from_millis(120));
-        }
-        Self(spinner)
-    }
-
-    fn step(&self, what: &'static str) {
-        if let Some(spinner) = &self.0 {
-            spinner.set_message(what);
-        }
-    }
-
-    fn received(&self, bytes: usize) {
-        if let Some(spinner) = &self.0 {
-            spinner.set_message(format!("received {} KiB", bytes >> 10));
-        }
-    }
-
-    fn done(&self) {
-        if let Some(spinner) = &self.0 {
-            spinner.finish_and_clear();
-        }
+/// An ending, without a reason that was told already: that of a trap fills some lines.
+fn once(ending: String, told: &str) -> String {
+    match ending.strip_prefix("failed: ") {
+        Some(reason) if told.contains(reason) => "failed, as told above".to_owned(),
+        _ => ending,
     }
 }
 

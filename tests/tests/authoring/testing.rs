@@ -55,6 +55,19 @@ async fn a_failure_shows_what_was_expected_what_came_and_every_step() {
 }
 
 #[tokio::test]
+async fn a_filter_that_nothing_has_in_its_name_is_wrong_usage_that_names_what_there_is() {
+    let project = Project::of("first-strategy").case("hello", HELLO);
+    let ran = project.test(&["majority"]).await;
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    for part in [
+        "nothing has `majority` in its name; there are: hello, ",
+        "resumes-from-every-entry",
+    ] {
+        assert!(ran.err.contains(part), "{part}: {ran:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_unknown_key_is_wrong_usage_that_names_line_and_key() {
     let project = Project::of("first-strategy").case("typo", &HELLO.replace("rounds", "runds"));
     let ran = project.test(&[]).await;
