@@ -289,13 +289,18 @@ impl Entry {
             Self::Delivered { job, .. } => format!("deliver generation {job}"),
             Self::Cancelled { jobs, .. } => {
                 let jobs: Vec<_> = jobs.iter().map(ToString::to_string).collect();
-                format!("cancel generations {}", jobs.join(", "))
+                match jobs.len() {
+                    1 => format!("cancel generation {}", jobs.join(", ")),
+                    _ => format!("cancel generations {}", jobs.join(", ")),
+                }
             }
-            Self::Scoring { candidates, .. } => format!(
-                "score {} candidates ({})",
-                candidates.len(),
-                digest_of(candidates).short()
-            ),
+            Self::Scoring { candidates, .. } => {
+                let digest = digest_of(candidates).short();
+                match candidates.len() {
+                    1 => format!("score 1 candidate ({digest})"),
+                    many => format!("score {many} candidates ({digest})"),
+                }
+            }
             Self::Scored { scorer, .. } => format!("answer score call {scorer}"),
             Self::Emitted { kind, payload, .. } => {
                 format!("emit `{kind}` ({})", Digest::of(payload.as_bytes()).short())

@@ -2,6 +2,7 @@
 //! and when.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use conclave_core::entry::{Entry, Record};
 use conclave_core::generation::{FinishReason, GenerationRequest};
@@ -54,10 +55,10 @@ fn told(entry: &Entry, requests: &BTreeMap<JobId, GenerationRequest>) -> Option<
     Some(match entry {
         Entry::Accepted(accepted) => {
             let task = &accepted.request.task;
-            let agents = task.agents.len();
+            let agents = counted(task.agents.len(), "agent");
             let (strategy, scorer) = (&accepted.strategy, &accepted.scorer);
             let text = quoted(&task.description);
-            format!("accepted for {agents} agents, {strategy} and {scorer}: {text}")
+            format!("accepted for {agents}, {strategy} and {scorer}: {text}")
         }
         Entry::Submitted {
             actor, job, what, ..
@@ -107,9 +108,9 @@ fn told(entry: &Entry, requests: &BTreeMap<JobId, GenerationRequest>) -> Option<
                 FinishReason::Length => ", cut off",
                 FinishReason::Aborted => ", ended by the server",
             };
-            let tokens = generation.usage.completion_tokens;
+            let tokens = counted(generation.usage.completion_tokens, "token");
             let text = quoted(&generation.text);
-            format!("generation {job} ends, {tokens} tokens{finish}: {text}")
+            format!("generation {job} ends, {tokens}{finish}: {text}")
         }
         Entry::Completed {
             job,
@@ -121,8 +122,12 @@ fn told(entry: &Entry, requests: &BTreeMap<JobId, GenerationRequest>) -> Option<
         }
         Entry::Delivered { actor, job } => format!("{} is given generation {job}", who(*actor)),
         Entry::Cancelled { actor, jobs } => {
+            let generations = match jobs.len() {
+                1 => "generation",
+                _ => "generations",
+            };
             let jobs: Vec<_> = jobs.iter().map(ToString::to_string).collect();
-            format!("{} cancels generations {}", who(*actor), jobs.join(", "))
+            format!("{} cancels {generations} {}", who(*actor), jobs.join(", "))
         }
         Entry::Scoring {
             actor,
@@ -131,9 +136,9 @@ fn told(entry: &Entry, requests: &BTreeMap<JobId, GenerationRequest>) -> Option<
         } => {
             let contents = candidates.iter().map(|one| quoted(&one.content));
             let contents = contents.collect::<Vec<_>>().join(", ");
-            let count = candidates.len();
+            let count = counted(candidates.len(), "candidate");
             let who = who(*actor);
-            format!("{who} has {count} candidates scored (call {scorer}): {contents}")
+            format!("{who} has {count} scored (call {scorer}): {contents}")
         }
         Entry::Scored {
             scorer,
@@ -206,6 +211,14 @@ fn who(actor: Actor) -> &'static str {
     }
 }
 
+/// So many of something that has an `s` when it is not one.
+fn counted<N: fmt::Display + From<u8> + PartialEq>(number: N, noun: &str) -> String {
+    match number == N::from(1) {
+        true => format!("1 {noun}"),
+        false => format!("{number} {noun}s"),
+    }
+}
+
 fn quoted(text: &str) -> String {
     format!("\"{}\"", one_line(text, TEXT_CHARS_MAX))
 }
@@ -227,5 +240,12 @@ mod tests {
             assert!(!step.line().contains('\n'), "{step:?}");
         }
         assert!(steps[0].text.starts_with("accepted for"));
+    }
+
+    #[test]
+    fn one_of_something_is_told_as_one() {
+        assert_eq!(counted(1_usize, "agent"), "1 agent");
+        assert_eq!(counted(0_u32, "token"), "0 tokens");
+        assert_eq!(counted(2_u32, "token"), "2 tokens");
     }
 }

@@ -1,11 +1,11 @@
 //! Who plays: the component that is rehearsed, and a stand-in for the other part.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use conclave_core::entry::{Entry, Record};
-use conclave_core::ids::AgentId;
+use conclave_core::ids::{AgentId, Seq};
 use conclave_core::outcome::{Candidate, Proposal, Ranked, Score as Grade};
 use conclave_core::plugin::PluginRef;
 use conclave_core::runtime::{Error, PluginTask, Runtime};
@@ -120,6 +120,8 @@ fn key(candidates: &[Candidate]) -> Graded {
 pub(super) struct Cast {
     pub(super) strategy: Lead,
     pub(super) scorer: Score,
+    /// The entry of its journal that the strategy had not come to when it ended.
+    pub(super) ended_before: Arc<OnceLock<Seq>>,
 }
 
 #[async_trait]
@@ -131,7 +133,15 @@ impl Runtime for Cast {
         guest: Guest,
     ) -> Result<Proposal, Error> {
         match &self.strategy {
-            Lead::Component(solo) => solo.deliberate(task, guest).await,
+            Lead::Component(solo) => {
+                let ended = solo.deliberate(task, guest.clone()).await;
+                // Who was stopped might have come to it.
+                let by_itself = !matches!(ended, Err(Error::Stopped));
+                if let Some(awaited) = guest.awaited().filter(|_| by_itself) {
+                    let _ = self.ended_before.set(awaited);
+                }
+                ended
+            }
             Lead::Grading(candidates) => grade(candidates.clone(), &guest).await,
         }
     }

@@ -11,6 +11,7 @@ pub mod canned;
 pub mod case;
 mod cast;
 pub mod conformance;
+mod divergence;
 mod logged;
 pub mod record;
 mod recorded;

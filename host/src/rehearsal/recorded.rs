@@ -75,10 +75,18 @@ impl Answers for Recorded {
             what: What::Silence,
         };
         let Some(ended) = next.and_then(VecDeque::pop_front) else {
-            state.unrecorded.push(format!(
-                "generation {job} is not in the record: agent `{}`, phase `{}`, round {}",
-                request.agent, request.phase, request.round
-            ));
+            let agent = match request.agent.is_empty() {
+                true => String::new(),
+                false => format!("agent `{}`, ", request.agent),
+            };
+            let sentence = format!(
+                "generation {job} is not in the record: {agent}phase `{}`, round {}",
+                request.phase, request.round
+            );
+            // It is asked for again when it is sent again, and in each call of a scorer.
+            if !state.unrecorded.contains(&sentence) {
+                state.unrecorded.push(sentence);
+            }
             let text = "this generation is not in the record".to_owned();
             return Answer::failing(Failing::Unavailable(text), Duration::ZERO);
         };
@@ -95,5 +103,41 @@ impl Answers for Recorded {
                 silence(after)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use conclave_core::generation::{Message, MessageRole, Sampling};
+    use conclave_core::ids::AgentId;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_in_the_record_is_told_once_however_often_it_is_asked_for() {
+        let recorded = Recorded::of(&[]);
+        let mut request = GenerationRequest {
+            agent: AgentId::new(""),
+            phase: "grade".to_owned(),
+            round: 0,
+            messages: vec![Message {
+                role: MessageRole::User,
+                content: "?".to_owned(),
+            }],
+            sampling: Sampling::default(),
+            priority: None,
+            deadline_ms: None,
+        };
+        recorded.answer(JobId(1), &request);
+        recorded.answer(JobId(1), &request);
+        request.agent = AgentId::new("ada");
+        recorded.answer(JobId(2), &request);
+        assert_eq!(
+            recorded.unrecorded(),
+            [
+                "generation 1 is not in the record: phase `grade`, round 0",
+                "generation 2 is not in the record: agent `ada`, phase `grade`, round 0",
+            ]
+        );
     }
 }

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use conclave_core::entry::{Entry, Record};
 use conclave_core::generation::Failure;
 use conclave_core::ids::Actor;
-use conclave_core::outcome::{Candidate, CauseKind, Score as Grade, Verdict};
+use conclave_core::outcome::{Candidate, Score as Grade, Verdict};
 use conclave_core::plugin::{Kind, PluginRef};
 
 use super::cast::{Lead, RecordedScores, Score};
+use super::divergence::divergence;
 use super::recorded::Recorded;
 use super::stage::{Play, Played, Unplayable, play};
 use crate::wasm::Solo;
@@ -66,30 +67,7 @@ async fn strategy_again(
         cancel_at_ms: None,
     });
     let played = played.await?;
-    let further = played
-        .records
-        .iter()
-        .find(|record| Some(record.seq) > end && record.entry.actor().is_some());
-    let divergence = match (&played.verdict, verdict_of(records)) {
-        (Verdict::Failed(cause), _) if cause.kind == CauseKind::NondeterministicPlugin => {
-            Some(cause.message.clone())
-        }
-        // Whoever was ended by others might have gone on.
-        (_, Some(recorded)) if is_by_plugin(recorded) => match further {
-            Some(further) => Some(format!(
-                "it diverged behind the last recorded step: expected to {}, actual: {}",
-                ending(recorded),
-                further.entry.describe()
-            )),
-            None if is_same_end(&played.verdict, recorded) => None,
-            None => Some(format!(
-                "it took every recorded step and came to another end: expected to {}, actual: {}",
-                ending(recorded),
-                ending(&played.verdict)
-            )),
-        },
-        _ => None,
-    };
+    let divergence = divergence(records, end, &played);
     Ok(Again { played, divergence })
 }
 
@@ -221,42 +199,6 @@ pub fn verdict_of(records: &[Record]) -> Option<&Verdict> {
     match records.last().map(|record| &record.entry) {
         Some(Entry::Finished { verdict, .. }) => Some(verdict),
         _ => None,
-    }
-}
-
-/// Whether the plugin itself came to this end.
-fn is_by_plugin(verdict: &Verdict) -> bool {
-    match verdict {
-        Verdict::Completed(_) => true,
-        Verdict::Failed(cause) => matches!(
-            cause.kind,
-            CauseKind::StrategyFailed
-                | CauseKind::AllAgentsFailed
-                | CauseKind::PluginInvalid
-                | CauseKind::PluginTrapped
-                | CauseKind::PluginLimitExceeded
-        ),
-        Verdict::Cancelled(_) => false,
-    }
-}
-
-/// Whether two ends are the same; messages of failures name the plugin, and may differ for that.
-fn is_same_end(one: &Verdict, other: &Verdict) -> bool {
-    match (one, other) {
-        (Verdict::Failed(one), Verdict::Failed(other)) => one.kind == other.kind,
-        (one, other) => one == other,
-    }
-}
-
-fn ending(verdict: &Verdict) -> String {
-    match verdict {
-        Verdict::Completed(outcome) => {
-            let winner = outcome.winner();
-            let (agent, score) = (&winner.candidate.agent, winner.score.value);
-            format!("complete with the winner of `{agent}` (score {score:.3})")
-        }
-        Verdict::Failed(cause) => format!("fail with: {}", cause.message),
-        Verdict::Cancelled(_) => "be cancelled".to_owned(),
     }
 }
 

@@ -2,15 +2,15 @@
 //! for whenever nobody on it has anything to do.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use conclave_core::clock::Clock;
 use conclave_core::entry::{Entry, Record};
 use conclave_core::generation::GenerationRequest;
-use conclave_core::ids::JobId;
+use conclave_core::ids::{JobId, Seq};
 use conclave_core::live::{Live, Wish};
 use conclave_core::notebook::Notebook;
 use conclave_core::observer::Observers;
@@ -56,7 +56,9 @@ pub struct Played {
     pub requests: BTreeMap<JobId, GenerationRequest>,
     /// How it ended.
     pub verdict: Verdict,
-    /// What plugins logged.
+    /// The entry of its past that the strategy had not come to when it ended by itself.
+    pub ended_before: Option<Seq>,
+    /// What plugins logged, but for what its past holds already.
     pub log: Vec<String>,
     /// Generations that still ran at the model server after the end.
     pub leaked: usize,
@@ -138,9 +140,11 @@ async fn act(play: Play, clock: Clock) -> Result<Played, Unplayable> {
         clock: clock.clone(),
         open: Arc::clone(&open),
     };
+    let ended_before = Arc::new(OnceLock::new());
     let cast = Cast {
         strategy: play.strategy,
         scorer: play.scorer,
+        ended_before: Arc::clone(&ended_before),
     };
     let ports = Ports {
         journal: notebook.clone(),
@@ -174,6 +178,7 @@ async fn act(play: Play, clock: Clock) -> Result<Played, Unplayable> {
     Ok(Played {
         verdict: verdict.clone(),
         requests: asked.all(),
+        ended_before: ended_before.get().copied(),
         log: Vec::new(),
         leaked: open.load(Ordering::Relaxed),
         took: Duration::ZERO,

@@ -144,6 +144,22 @@ async fn a_record_replays_without_divergence_and_shows_where_another_plugin_dive
     assert_eq!(replayed.divergence, None);
     assert_eq!(replayed.played.verdict, ran.played.verdict);
     assert_eq!(replayed.played.requests.len(), 3, "prompts are seen again");
+    let mut otherwise = records.clone();
+    if let Some(Entry::Finished {
+        verdict: Verdict::Completed(outcome),
+        ..
+    }) = otherwise.last_mut().map(|record| &mut record.entry)
+    {
+        outcome.proposal.reasoning = "a reason of old".to_owned();
+    }
+    let replayed = again(&otherwise, &solo, &checked.plugin.reference)
+        .await
+        .unwrap();
+    let divergence = replayed.divergence.unwrap();
+    assert!(
+        divergence.contains("another outcome: reasoning: expected \"a reason of old\", got \""),
+        "{divergence}"
+    );
 
     let (other, checked) = plugin(&engine, "critique-revise").await;
     let reference = &checked.plugin.reference;

@@ -75,6 +75,48 @@ async fn a_past_deliberation_is_repeated_step_by_step_without_its_model() {
 }
 
 #[tokio::test]
+async fn a_version_that_traps_tells_where_it_ended_why_and_what_it_logged() {
+    let project = Project::of("hostile");
+    let file = project.component("hostile");
+    let file = file.to_str().unwrap();
+    let host_plugins = Project::of("hostile");
+    std::fs::remove_dir(host_plugins.path().join("tests")).unwrap();
+    let stub = StubServer::start().await.unwrap();
+    let setup = Setup::asking(&stub).unwrap();
+    let setup = setup
+        .arg("--plugins")
+        .arg(host_plugins.path().to_str().unwrap());
+    let host = setup.start().await.unwrap();
+    let client = host.client().await.unwrap();
+    let sound = draft(&["answer:yes"]).strategy("hostile", json!({"mode": "ok"}));
+    let done = client.run(sound).await.unwrap();
+    let record = project.path().join("past.jsonl");
+    let record = record.to_str().unwrap();
+    let exported = client_of(&host, &["replay", &done.uid, "--export", record]).await;
+    assert_eq!(exported.unwrap().code, Some(0));
+    // The next version of it does otherwise.
+    let text = std::fs::read_to_string(record).unwrap();
+    let other = text.replace(r#""mode":"ok""#, r#""mode":"trap""#);
+    assert_ne!(text, other);
+    std::fs::write(record, other).unwrap();
+
+    let args = ["replay", "--record", record, "--plugin", file];
+    let ran = conclave(&args).await.unwrap();
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    for part in [
+        "first divergence: it ended before recorded step 2: expected to submit generation 1",
+        "now:      failed, as told above",
+        "panicked at ",
+    ] {
+        assert!(ran.out.contains(part), "{part}: {}", ran.out);
+    }
+    assert_eq!(ran.out.matches(" trapped: ").count(), 1, "{}", ran.out);
+    let ran = conclave(&[&args[..], &["--json"]].concat()).await.unwrap();
+    let log = ran.json().unwrap()["anew"]["log"].to_string();
+    assert!(log.contains("panicked at "), "{log}");
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_said() {
     let stub = StubServer::start().await.unwrap();
     let host = Setup::asking(&stub).unwrap().start().await.unwrap();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::entry::{Entry, JobInfo, Record, Remaining, digest_of};
 use crate::generation::{Failure, GenerationRequest};
-use crate::ids::{Actor, DeliberationId, JobId, ModelName};
+use crate::ids::{Actor, DeliberationId, JobId, ModelName, Seq};
 use crate::live::lock;
 use crate::outcome::{Cause, CauseKind};
 
@@ -44,9 +44,15 @@ impl Guest {
     /// (a slower machine must not trap a good session) and nothing is logged twice.
     #[must_use]
     pub fn replaying(&self) -> bool {
+        self.awaited().is_some()
+    }
+
+    /// The journal's next entry of this plugin, which it is to repeat.
+    #[must_use]
+    pub fn awaited(&self) -> Option<Seq> {
         let state = lock(&self.session.state);
-        let actor = state.actors.get(&self.actor);
-        actor.is_some_and(|actor| !actor.script.is_empty())
+        let next = state.actors.get(&self.actor)?.script.front()?;
+        Some(next.seq)
     }
 
     /// Asks for a generation. It is sent once the entries up to here are durable.

@@ -188,14 +188,14 @@ async fn other_candidates_diverge_at_their_scoring() {
         ..PLAN
     };
     let is_scoring = |entry: &Entry| matches!(entry, Entry::Scoring { .. });
-    check(plan, is_scoring, "score 1 candidates (").await;
+    check(plan, is_scoring, "score 1 candidate (").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn another_cancelled_generation_diverges_at_its_cancel() {
     let plan = Plan { cancels: 3, ..PLAN };
     let is_cancel = |entry: &Entry| matches!(entry, Entry::Cancelled { .. });
-    check(plan, is_cancel, "cancel generations 3").await;
+    check(plan, is_cancel, "cancel generation 3").await;
 }
 
 #[tokio::test(start_paused = true)]
