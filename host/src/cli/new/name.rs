@@ -66,9 +66,10 @@ impl ProjectName {
         self.0.replace('-', "_")
     }
 
-    /// As in `ColourVote`.
-    pub(super) fn camel_case(&self) -> String {
-        let words = self.0.split('-').map(|word| {
+    /// As in `ColourVotePlugin`: without the last word, a plugin `task` would hide the type `Task`.
+    pub(super) fn type_name(&self) -> String {
+        let words = self.0.split('-').filter(|word| *word != "plugin");
+        let words = words.chain(["plugin"]).map(|word| {
             let (first, rest) = word.split_at(1);
             first.to_ascii_uppercase() + rest
         });
@@ -90,7 +91,9 @@ mod tests {
     fn a_name_has_the_forms_that_languages_want() {
         let name = ProjectName::parse("colour-vote-2", Language::Rust).unwrap();
         assert_eq!(name.snake_case(), "colour_vote_2");
-        assert_eq!(name.camel_case(), "ColourVote2");
+        assert_eq!(name.type_name(), "ColourVote2Plugin");
+        let named_so = ProjectName::parse("my-plugin", Language::Rust).unwrap();
+        assert_eq!(named_so.type_name(), "MyPlugin");
     }
 
     #[test]

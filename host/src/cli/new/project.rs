@@ -179,7 +179,7 @@ fn fill(template: &str, name: &ProjectName, kind: Kind) -> String {
         .replace("@KIND@", kind.as_str())
         .replace("my-plugin", name.as_str())
         .replace("my_plugin", &name.snake_case())
-        .replace("MyPlugin", &name.camel_case())
+        .replace("MyPlugin", &name.type_name())
 }
 
 fn vendor(files: &mut BTreeMap<String, String>, from: &str, to: &str) {
@@ -197,6 +197,47 @@ mod tests {
     fn project(kind: Kind, language: Language) -> Project {
         let name = ProjectName::parse("colour-vote", language).unwrap();
         Project::new(&name, kind, language).unwrap()
+    }
+
+    #[test]
+    fn no_name_of_a_plugin_hides_what_its_project_uses() {
+        const AWKWARD: [&str; 16] = [
+            "candidate",
+            "context",
+            "default",
+            "error",
+            "option",
+            "outcome",
+            "params",
+            "plugin",
+            "score",
+            "scorer",
+            "session",
+            "some",
+            "strategy",
+            "string",
+            "task",
+            "tests",
+        ];
+        for kind in [Kind::Strategy, Kind::Scorer] {
+            let rust = &project(kind, Language::Rust).files["src/lib.rs"];
+            for name in AWKWARD {
+                let declared = ProjectName::parse(name, Language::Rust)
+                    .unwrap()
+                    .type_name();
+                for others in [rust, text("plugins/sdk/src/prelude.rs")] {
+                    let mut words = others.split(|c: char| !c.is_alphanumeric() && c != '_');
+                    assert!(words.all(|word| word != declared), "{name}");
+                }
+            }
+            // In these the name is a text and nothing else: `class` is as good as any other.
+            for language in [Language::Python, Language::Js] {
+                for (path, text) in &project(kind, language).files {
+                    let is_identifier = ["colour_vote", "ColourVote"].map(|one| text.contains(one));
+                    assert_eq!(is_identifier, [false, false], "{path}");
+                }
+            }
+        }
     }
 
     const LANGUAGES: [Language; 3] = [Language::Rust, Language::Python, Language::Js];

@@ -21,7 +21,7 @@ class Params:
     summary="The task's model grades each candidate from 0 to 10.",
     params=Params,
 )
-async def my_plugin(
+async def evaluate(
     ctx: Session, task: Task, candidates: list[Candidate], params: Params
 ) -> list[Score]:
     async def grade(candidate: Candidate) -> Score:
@@ -42,4 +42,4 @@ def score(candidate: Candidate, text: str) -> Score:
     return Score(float(number[0]) / 10, rationale=f"{number[0]} of 10")
 
 
-WitWorld, Describe = export(my_plugin)
+WitWorld, Describe = export(evaluate)

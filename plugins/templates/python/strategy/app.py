@@ -21,7 +21,7 @@ class Params:
     summary="Every agent answers once, and the scorer chooses.",
     params=Params,
 )
-async def my_plugin(ctx: Context, task: Task, params: Params) -> Outcome:
+async def deliberate(ctx: Context, task: Task, params: Params) -> Outcome:
     answers = await ctx.gather(
         *(
             ctx.generate(
@@ -48,4 +48,4 @@ async def my_plugin(ctx: Context, task: Task, params: Params) -> Outcome:
     return Outcome.by_score(candidates, ctx.score(candidates), "the best score")
 
 
-WitWorld, Describe = export(my_plugin)
+WitWorld, Describe = export(deliberate)
