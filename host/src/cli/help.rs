@@ -233,9 +233,10 @@ Keys of a case:
   [task]          id, description, role, agents, metadata, timeout_seconds
   [params]        the plugin's params
   [limits]        generations_max, open_generations_max
-  [[generation]]  fits: agent, phase, round, prompt (a part of a message), times
+  [[generation]]  fits: agent, phase, round, prompt (a part of a message)
                   gives: text, texts or failure (unavailable, rejected, silent),
-                  latency_ms, finish, tokens, reasoning, logprobs
+                  latency_ms, finish, tokens, reasoning, logprobs;
+                  times: how often it may be used
   [expect]        outcome (completed, refused, failed, cancelled), winner,
                   ranking, scores, generations, cancelled, rounds, error,
                   stopped_early, metadata, emitted, divergence
