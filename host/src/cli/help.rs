@@ -202,7 +202,7 @@ Environment:
 pub(super) const PLUGIN_TEST: &str = "\
 Examples:
   conclave plugin test .
-  conclave plugin test . majority              # what has `majority` in its name
+  conclave plugin test . majority             # what has `majority` in its name
   conclave plugin test my_strategy.wasm --conformance
   conclave plugin test . --component out.wasm --json | jq .failed
 
@@ -234,8 +234,8 @@ Keys of a case:
   [params]        the plugin's params
   [limits]        generations_max, open_generations_max
   [[generation]]  fits: agent, phase, round, prompt (a part of a message)
-                  gives: text, texts or failure (unavailable, rejected, silent),
-                  latency_ms, finish, tokens, reasoning, logprobs;
+                  gives one of: text, texts, failure (unavailable, rejected,
+                  silent); latency_ms, finish, tokens, reasoning, logprobs;
                   times: how often it may be used
   [expect]        outcome (completed, refused, failed, cancelled), winner,
                   ranking, scores, generations, cancelled, rounds, error,
