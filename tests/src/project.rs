@@ -103,7 +103,9 @@ impl Project {
         let file = self.dir.join("rehearsed.wasm");
         fs::write(&file, component)?;
         let path = |path: &Path| path.to_str().map(str::to_owned);
-        let (dir, file) = path(&self.dir).zip(path(&file)).context("the path is text")?;
+        let (dir, file) = path(&self.dir)
+            .zip(path(&file))
+            .context("the path is text")?;
         conclave(&["plugin", "test", &dir, "--component", &file]).await
     }
 
