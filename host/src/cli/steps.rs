@@ -212,7 +212,7 @@ fn who(actor: Actor) -> &'static str {
 }
 
 /// So many of something that has an `s` when it is not one.
-fn counted<N: fmt::Display + From<u8> + PartialEq>(number: N, noun: &str) -> String {
+fn counted<N: Copy + fmt::Display + From<u8> + PartialEq>(number: N, noun: &str) -> String {
     match number == N::from(1) {
         true => format!("1 {noun}"),
         false => format!("{number} {noun}s"),
