@@ -273,7 +273,7 @@ impl Host {
     /// serves gRPC, and says so in one line with the addresses.
     ///
     /// # Errors
-    /// When a plugin is refused, or the journal cannot be read.
+    /// When the plugin folder or the journal cannot be read, or a plugin that the settings name is not there.
     pub async fn serve(mut self, listeners: Listeners) -> Result<Serving, Error> {
         let Listeners { grpc, http } = listeners;
         let (grpc_addr, http_addr) = (grpc.addr, http.addr);

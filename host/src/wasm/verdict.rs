@@ -8,7 +8,8 @@ use super::limits::PluginLimits;
 use super::v0_1;
 use super::world::World;
 
-/// Raise it when the check becomes stricter: what was accepted before is then checked again.
+/// Raise it when the check becomes stricter: what was accepted before is then checked again when it
+/// arrives again. What a registry lists already stays listed.
 const RULES: u32 = 3;
 
 /// That a component was accepted, by which rules, and as what.
