@@ -5,6 +5,7 @@ pub mod access;
 pub mod arrivals;
 pub mod cli;
 pub mod config;
+pub mod errand;
 pub mod events_page;
 pub mod grpc;
 pub mod http;

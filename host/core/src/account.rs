@@ -337,6 +337,7 @@ mod tests {
             },
             logprobs: Vec::new(),
             latency_ms: 100,
+            placement: None,
         }
     }
 

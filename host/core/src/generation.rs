@@ -1,7 +1,10 @@
 //! One call to a language model: what is asked, what comes back, and why it may not.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::Placement;
 use crate::ids::AgentId;
 
 /// Who speaks in a chat message.
@@ -182,6 +185,9 @@ pub struct Generation {
     pub logprobs: Vec<f32>,
     /// From sending to the last token.
     pub latency_ms: u32,
+    /// Where it ran, where the host knows that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Arc<Placement>>,
 }
 
 /// Why a plugin did not get what it asked for. Retries are over when it sees one.

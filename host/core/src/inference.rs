@@ -1,15 +1,19 @@
 //! The port to where generations run.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::cluster::Placement;
 use crate::endpoint::Endpoint;
+use crate::execution::Execution;
 use crate::generation::{Generation, Message, Sampling};
 use crate::ids::{DeliberationId, JobId, ModelName};
+use crate::live::lock;
+use crate::slots::Rank;
 
 /// Names one attempt at a generation, for a backend's own deduplication and logs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,8 +37,16 @@ impl fmt::Display for AttemptId {
 pub struct Request {
     /// Which attempt it is.
     pub id: AttemptId,
-    /// Where the model is served.
-    pub endpoint: Endpoint,
+    /// How many attempts failed before it. Attempts that only a restart of the host separates have the
+    /// same number.
+    pub retries: u32,
+    /// Which of the plugin's waves it belongs to: generations that it asked for without waiting in
+    /// between have the same number.
+    pub wave: u32,
+    /// How it reaches an engine.
+    pub execution: Execution,
+    /// Where the model is served; `None` where the host itself serves it.
+    pub endpoint: Option<Endpoint>,
     /// Which model.
     pub model: ModelName,
     /// The prompt.
@@ -44,15 +56,30 @@ pub struct Request {
     /// What is left until the generation's or the deliberation's deadline. The session enforces it;
     /// an adapter may tell the engine.
     pub timeout: Duration,
+    /// Before which others it should be worked on.
+    pub rank: Rank,
     /// W3C trace context of the deliberation's submit.
     pub traceparent: Option<String>,
     /// What tracing systems of the client add to it.
     pub tracestate: Option<String>,
 }
 
+impl Request {
+    /// Names the work, for backends that outlive the host: what a restart sends again has the same
+    /// name, and what is tried again because it failed has another.
+    #[must_use]
+    pub fn work_id(&self) -> String {
+        let AttemptId {
+            deliberation, job, ..
+        } = &self.id;
+        format!("{deliberation}-{job}-{}", self.retries)
+    }
+}
+
 /// Receives the tokens of one attempt while they come.
 pub struct Progress {
     tokens: AtomicU32,
+    placement: Mutex<Option<Arc<Placement>>>,
     sink: Box<dyn Fn(&str) + Send + Sync>,
 }
 
@@ -61,6 +88,7 @@ impl Progress {
     pub fn new(sink: impl Fn(&str) + Send + Sync + 'static) -> Self {
         Self {
             tokens: AtomicU32::new(0),
+            placement: Mutex::default(),
             sink: Box::new(sink),
         }
     }
@@ -73,8 +101,24 @@ impl Progress {
 
     /// One token, or a few that came together, of the answer.
     pub fn token(&self, text: &str) {
-        self.tokens.fetch_add(1, Ordering::Relaxed);
+        self.tokens_came(1, text);
+    }
+
+    /// As [`Progress::token`], for so many that came together.
+    pub fn tokens_came(&self, count: u32, text: &str) {
+        self.tokens.fetch_add(count, Ordering::Relaxed);
         (self.sink)(text);
+    }
+
+    /// Tells where the attempt runs now.
+    pub fn placed(&self, placement: Placement) {
+        *lock(&self.placement) = Some(Arc::new(placement));
+    }
+
+    /// Where it runs, where that is known.
+    #[must_use]
+    pub fn placement(&self) -> Option<Arc<Placement>> {
+        lock(&self.placement).clone()
     }
 
     /// Tokens so far.
@@ -137,6 +181,16 @@ pub enum Error {
         /// Which rule forbids it.
         reason: String,
     },
+    /// Nothing that serves the model can take the request now.
+    #[error("no server of model `{model}` can take the request: {reason}")]
+    NoServer {
+        /// The model.
+        model: ModelName,
+        /// Why none can.
+        reason: String,
+        /// When one may be able to.
+        retry_after: Option<Duration>,
+    },
     /// The server has too much to do.
     #[error("{endpoint} is overloaded (status {status})")]
     Overloaded {
@@ -190,7 +244,8 @@ impl Error {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Overloaded { .. }
+            Self::NoServer { .. }
+            | Self::Overloaded { .. }
             | Self::Unavailable { .. }
             | Self::Stalled { .. }
             | Self::Interrupted { .. } => true,
@@ -208,6 +263,7 @@ impl Error {
             Self::UnknownModel { .. } => "unknown_model",
             Self::Rejected { .. } => "rejected",
             Self::NotAllowed { .. } => "not_allowed",
+            Self::NoServer { .. } => "no_server",
             Self::Overloaded { .. } => "overloaded",
             Self::Unavailable { .. } => "unavailable",
             Self::Stalled { .. } => "stalled",
@@ -220,9 +276,9 @@ impl Error {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Overloaded { retry_after, .. } | Self::Unavailable { retry_after, .. } => {
-                *retry_after
-            }
+            Self::NoServer { retry_after, .. }
+            | Self::Overloaded { retry_after, .. }
+            | Self::Unavailable { retry_after, .. } => *retry_after,
             _ => None,
         }
     }

@@ -3,7 +3,7 @@
 mod check;
 mod draft;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::endpoint::{AllowedOrigins, Endpoint};
+use crate::execution::Execution;
 use crate::ids::{AgentId, ModelName};
 use crate::plugin::PluginChoice;
 use crate::priority::Priority;
@@ -53,8 +54,12 @@ pub struct Task {
 pub struct DeliberationRequest {
     /// What is to be deliberated.
     pub task: Task,
-    /// Where the models are served.
-    pub endpoint: Endpoint,
+    /// Where the models are served; `None` where the host itself serves them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<Endpoint>,
+    /// How its generations reach an engine.
+    #[serde(default, skip_serializing_if = "Execution::is_default")]
+    pub execution: Execution,
     /// From acceptance to the deadline.
     pub timeout: Duration,
     /// How often a generation may be tried again.
@@ -118,6 +123,11 @@ pub struct Policy {
     pub endpoint_default: Option<Endpoint>,
     /// The origins that a request may name; the default endpoint's own is always allowed.
     pub allowed: AllowedOrigins,
+    /// The models that the host itself serves, for requests that name no endpoint where there is no
+    /// default one.
+    pub models: BTreeSet<ModelName>,
+    /// How generations reach an engine when the routing does not say.
+    pub execution_default: Execution,
     /// The model when a request does not say.
     pub model_default: Option<ModelName>,
     /// Which plugins a request gets that names none, before the defaults.

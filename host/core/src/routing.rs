@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::execution::Execution;
 use crate::plugin::PluginChoice;
 use crate::request::Draft;
 use crate::task_type::TaskType;
@@ -26,6 +27,8 @@ pub struct Rule {
     pub strategy: Option<Routed>,
     /// The scorer.
     pub scorer: Option<Routed>,
+    /// How the generations reach an engine, whichever plugins the request names.
+    pub execution: Option<Execution>,
 }
 
 /// A plugin that a rule chooses.
@@ -50,6 +53,7 @@ impl Routing {
         let Some(rule) = self.0.iter().find(|rule| rule.matches(draft)) else {
             return;
         };
+        draft.execution = rule.execution;
         // A rule is about a strategy and the scorer that goes with it: whoever chooses a strategy
         // gets no half of another choice.
         if draft.strategy.is_some() {
@@ -170,6 +174,26 @@ mod tests {
             draft.labels = BTreeMap::from([("team".to_owned(), "platform".to_owned())]);
         });
         is(&both, "for-qa", OF_THE_RULE, "scorer-for-qa");
+    }
+
+    #[test]
+    fn a_rule_decides_the_execution_even_where_the_request_names_its_plugins() {
+        let routing = Routing::new(vec![Rule {
+            role: Some("batch".to_owned()),
+            execution: Some(Execution::Job),
+            ..Rule::default()
+        }]);
+        let execution = |role: &str| {
+            let mut draft = Draft {
+                role: role.to_owned(),
+                strategy: Some(PluginChoice::named("own")),
+                ..Draft::default()
+            };
+            routing.apply(&mut draft);
+            draft.execution
+        };
+        assert_eq!(execution("batch"), Some(Execution::Job));
+        assert_eq!(execution("other"), None);
     }
 
     #[test]

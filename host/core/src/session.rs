@@ -130,6 +130,8 @@ struct ActorState {
     /// The time of its last effect, in milliseconds since acceptance: the only time that it sees.
     now_ms: u64,
     chance: Chance,
+    /// How often it waited: what it asks for in between is one wave.
+    wave: u32,
     /// Generations that were in flight when the journal ended. They are sent again once the replay
     /// has caught up.
     unsent: Vec<generation::Order>,
@@ -383,6 +385,7 @@ impl Session {
             script,
             now_ms,
             chance: Chance::new(self.accepted.seed, actor),
+            wave: 0,
             unsent: Vec::new(),
         };
         state.actors.insert(actor, actor_state);

@@ -1,5 +1,6 @@
 //! What the settings mean to the core and to the adapters.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ impl Config {
         let (inference, limits) = (&self.inference, &self.limits);
         Terms {
             policy: Policy {
+                models: BTreeSet::new(),
+                execution_default: inference.execution,
                 endpoint_default: inference.endpoint.clone(),
                 allowed: AllowedOrigins::new(&inference.allowed_endpoints),
                 model_default: inference.model.clone().map(ModelName::new),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use conclave_core::execution::Execution;
 use conclave_core::plugin::{Kind, Plugin, PluginChoice};
 use conclave_core::routing::{Routed, Routing, Rule};
 use conclave_core::task_type::TaskType;
@@ -30,6 +31,11 @@ pub struct RoutingRule {
     /// The scorer, where the request names none either.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scorer: Option<String>,
+    /// How the generations reach an engine: `direct`, `pool` or `job`; see `inference.execution`. It
+    /// holds for requests that name their plugins, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub execution: Option<Execution>,
     /// Requests that have all of these labels only.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -94,6 +100,7 @@ pub(super) fn of(rules: &[RoutingRule]) -> Routing {
         labels: rule.labels.clone(),
         strategy: routed(&rule.strategy, &rule.strategy_params),
         scorer: routed(&rule.scorer, &rule.scorer_params),
+        execution: rule.execution,
     });
     Routing::new(rules.collect())
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use conclave_core::endpoint::Endpoint;
+use conclave_core::execution::Execution;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -156,6 +157,11 @@ pub struct Inference {
     pub retry_base_ms: u64,
     /// The bound of every wait before a retry.
     pub retry_cap_ms: u64,
+    /// How generations reach a model server where no rule of `routing` says it: `direct` (the host calls
+    /// it), `pool` (executors on a Ray cluster call it, see `clusters`), or `job` (a Ray job for each
+    /// wave of generations, which takes seconds to start).
+    #[schemars(with = "String")]
+    pub execution: Execution,
     /// Which origin wants which API key.
     pub keys: Vec<Key>,
 }
@@ -175,6 +181,7 @@ impl Default for Inference {
             in_flight_max: 256,
             retry_base_ms: 500,
             retry_cap_ms: 30_000,
+            execution: Execution::Direct,
             keys: Vec::new(),
         }
     }

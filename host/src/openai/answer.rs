@@ -1,14 +1,111 @@
-//! Puts an answer together from its pieces.
+//! Puts answers together from their pieces.
+
+use std::sync::Arc;
 
 use conclave_core::generation::{FinishReason, Generation, Usage};
-use conclave_core::inference::Progress;
 use tokio::time::Instant;
 
 use super::chunk::{Choice, Chunk, Text, WireUsage};
+use crate::errand::{Answers, Errand};
 
-/// What has arrived of an answer.
+/// The answers to one errand, as far as they have come.
+pub(super) struct Collected<'a> {
+    errand: &'a Errand,
+    answers: &'a dyn Answers,
+    started: Instant,
+    choices: Vec<Answer>,
+    /// Of the whole request, where the server tells it.
+    usage: Option<Usage>,
+}
+
+impl<'a> Collected<'a> {
+    pub(super) fn new(errand: &'a Errand, answers: &'a dyn Answers, started: Instant) -> Self {
+        let choices = (0..errand.choices).map(|_| Answer::default()).collect();
+        Self {
+            errand,
+            answers,
+            started,
+            choices,
+            usage: None,
+        }
+    }
+
+    /// Takes one piece and tells its text. Of several answers, each is finished as soon as it is whole.
+    pub(super) fn take(&mut self, chunk: Chunk<'_>) {
+        let usage = chunk.usage.map(|usage| counted(&usage));
+        let several = self.errand.choices > 1;
+        for choice in chunk.choices {
+            let at = choice.index;
+            let Some(answer) = self.choices.get_mut(at) else {
+                continue;
+            };
+            if let Some((count, text)) = answer.take(&choice) {
+                self.answers.tokens(at, count, text);
+            }
+            if several {
+                // What vLLM tells with each piece is the usage of that choice so far.
+                answer.usage = usage.or(answer.usage);
+                if answer.finish.is_some() {
+                    self.deliver(at);
+                }
+            }
+        }
+        self.usage = usage.or(self.usage);
+    }
+
+    /// Whether every model run has ended; only the usage may still come.
+    pub(super) fn is_finished(&self) -> bool {
+        self.choices.iter().all(|answer| answer.finish.is_some())
+    }
+
+    /// The server said that this is all: without a reason, a model run ended by itself. An answer of
+    /// which nothing came is none.
+    pub(super) fn finish(&mut self) {
+        let only = self.errand.choices == 1;
+        let begun = self.choices.iter_mut();
+        for answer in begun.filter(|answer| only || answer.pieces > 0) {
+            answer.end(FinishReason::Stop);
+        }
+    }
+
+    /// Hands over what was not yet; whether every answer was finished.
+    pub(super) fn hand_over(mut self) -> bool {
+        for at in 0..self.choices.len() {
+            self.deliver(at);
+        }
+        self.choices.iter().all(|answer| answer.delivered)
+    }
+
+    fn deliver(&mut self, at: usize) {
+        let first = self.choices.iter().all(|answer| !answer.delivered);
+        let answer = &mut self.choices[at];
+        let usage = match (self.errand.choices, self.usage) {
+            (1, usage) => usage,
+            (_, all) => answer.usage.map(|own| shared(own, all, first)),
+        };
+        let Some(mut generation) = answer.generation(self.started, usage) else {
+            return;
+        };
+        generation.placement = self.errand.placement.clone().map(Arc::new);
+        self.answers.finished(at, generation);
+    }
+}
+
+/// The usage of one answer of several: their prompt was worked on once, for the first.
+fn shared(own: Usage, all: Option<Usage>, first: bool) -> Usage {
+    let cached_tokens = match (first, all) {
+        (true, all) => all.map_or(0, |all| all.cached_tokens),
+        (false, _) => own.prompt_tokens,
+    };
+    Usage {
+        cached_tokens: cached_tokens.min(own.prompt_tokens),
+        ..own
+    }
+}
+
+/// What has arrived of one answer.
 #[derive(Debug, Default)]
-pub(super) struct Answer {
+struct Answer {
     text: String,
     reasoning: String,
     logprobs: Vec<f32>,
@@ -18,69 +115,57 @@ pub(super) struct Answer {
     pieces: u32,
     /// When the model ended.
     ended: Option<Instant>,
+    delivered: bool,
 }
 
 impl Answer {
-    /// Takes one piece and reports its text. A piece of reasoning is reported as a token without
-    /// text, so that what it cost is known when the generation is aborted.
-    pub(super) fn take(&mut self, chunk: Chunk<'_>, progress: &Progress) {
-        if let Some(choice) = chunk.choices.into_iter().next() {
-            self.take_choice(choice, progress);
-        }
-        if let Some(usage) = chunk.usage {
-            self.usage = Some(counted(&usage));
-        }
-    }
-
-    fn take_choice(&mut self, choice: Choice<'_>, progress: &Progress) {
-        let delta = choice.delta.unwrap_or_default();
-        let (text, reasoning) = (delta.text(), delta.reasoning());
-        if !text.is_empty() || !reasoning.is_empty() {
-            self.pieces = self.pieces.saturating_add(1);
-            progress.token(text);
-        }
+    /// Takes one piece; the tokens in it and their text, if there are any. A piece of reasoning is told
+    /// as a token without text, so that what it cost is known when the generation is aborted.
+    fn take<'c>(&mut self, choice: &'c Choice<'_>) -> Option<(u32, &'c str)> {
+        let delta = choice.delta.as_ref();
+        let (text, reasoning) = delta.map_or(("", ""), |delta| (delta.text(), delta.reasoning()));
+        let told = !text.is_empty() || !reasoning.is_empty();
+        self.pieces = self.pieces.saturating_add(u32::from(told));
         self.text.push_str(text);
         self.reasoning.push_str(reasoning);
         let only_reasoning = text.is_empty() && !reasoning.is_empty();
-        if let Some(tokens) = choice.logprobs.and_then(|logprobs| logprobs.content)
+        let logprobs = choice.logprobs.as_ref();
+        if let Some(tokens) = logprobs.and_then(|logprobs| logprobs.content.as_ref())
             && !only_reasoning
         {
             self.logprobs
                 .extend(tokens.iter().map(|token| token.finite()));
         }
-        if let Some(reason) = choice.finish_reason {
-            self.finish = Some(finish_reason(&reason));
-            self.ended.get_or_insert_with(Instant::now);
+        if let Some(reason) = &choice.finish_reason {
+            self.end(finish_reason(reason));
         }
+        told.then_some((1, text))
     }
 
-    /// Whether the model has ended; only the usage may still come.
-    pub(super) fn is_finished(&self) -> bool {
-        self.finish.is_some()
-    }
-
-    /// The server said that this is all: without a reason, the model ended by itself.
-    pub(super) fn finish(&mut self) {
-        self.finish.get_or_insert(FinishReason::Stop);
+    fn end(&mut self, reason: FinishReason) {
+        self.finish.get_or_insert(reason);
         self.ended.get_or_insert_with(Instant::now);
     }
 
-    /// The generation; without usage from the server, its tokens are those that were seen and the
+    /// The generation, once; without usage from the server, its tokens are those that were seen and the
     /// prompt's are 0. `None` while it is not finished.
-    pub(super) fn into_generation(self, started: Instant) -> Option<Generation> {
+    fn generation(&mut self, started: Instant, usage: Option<Usage>) -> Option<Generation> {
+        let finish = self.finish.filter(|_| !self.delivered)?;
         let latency = self.ended?.duration_since(started);
+        self.delivered = true;
         let seen = u32::try_from(self.logprobs.len()).unwrap_or(u32::MAX);
         let seen = Usage {
             completion_tokens: seen.max(self.pieces),
             ..Usage::default()
         };
         Some(Generation {
-            text: self.text,
-            reasoning: Some(self.reasoning).filter(|text| !text.is_empty()),
-            finish: self.finish?,
-            usage: self.usage.unwrap_or(seen),
-            logprobs: self.logprobs,
+            text: std::mem::take(&mut self.text),
+            reasoning: Some(std::mem::take(&mut self.reasoning)).filter(|text| !text.is_empty()),
+            finish,
+            usage: usage.unwrap_or(seen),
+            logprobs: std::mem::take(&mut self.logprobs),
             latency_ms: u32::try_from(latency.as_millis()).unwrap_or(u32::MAX),
+            placement: None,
         })
     }
 }
@@ -107,15 +192,84 @@ fn counted(usage: &WireUsage) -> Usage {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use conclave_core::cluster::Placement;
+    use conclave_core::endpoint::Endpoint;
+    use conclave_core::ids::ModelName;
+    use conclave_core::testkit::inference::contract;
+
     use super::*;
 
-    fn answer(chunks: &[&str]) -> Generation {
-        let mut answer = Answer::default();
-        for chunk in chunks {
-            answer.take(serde_json::from_str(chunk).unwrap(), &Progress::silent());
+    /// Remembers what it is told, in its order.
+    #[derive(Default)]
+    struct Told(Mutex<Vec<(usize, Generation)>>);
+
+    impl Answers for Told {
+        fn placed(&self, _: &Placement) {}
+        fn tokens(&self, _: usize, _: u32, _: &str) {}
+        fn finished(&self, choice: usize, generation: Generation) {
+            self.0.lock().unwrap().push((choice, generation));
         }
-        answer.finish();
-        answer.into_generation(Instant::now()).unwrap()
+    }
+
+    fn errand(choices: usize) -> Errand {
+        let endpoint = Endpoint::parse("http://h").unwrap();
+        let request = contract::request(&endpoint, &ModelName::new("tiny"), 1);
+        Errand {
+            choices,
+            ..Errand::as_named(&request).unwrap()
+        }
+    }
+
+    fn answer(chunks: &[&str]) -> Generation {
+        let (errand, told) = (errand(1), Told::default());
+        let mut collected = Collected::new(&errand, &told, Instant::now());
+        for chunk in chunks {
+            collected.take(serde_json::from_str(chunk).unwrap());
+        }
+        collected.finish();
+        assert!(collected.hand_over());
+        told.0.into_inner().unwrap().remove(0).1
+    }
+
+    #[test]
+    fn each_of_several_answers_is_finished_when_it_is_whole_with_what_it_took() {
+        let (errand, told) = (errand(3), Told::default());
+        let mut collected = Collected::new(&errand, &told, Instant::now());
+        let chunks = [
+            r#"{"choices":[{"index":1,"delta":{"content":"b"}}],"usage":{"prompt_tokens":9,"completion_tokens":1}}"#,
+            r#"{"choices":[{"index":0,"delta":{"content":"a"}}],"usage":{"prompt_tokens":9,"completion_tokens":2}}"#,
+            r#"{"choices":[{"index":1,"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":4}}"#,
+            r#"{"choices":[{"index":7,"delta":{"content":"of nobody"}}]}"#,
+            r#"{"choices":[{"index":0,"delta":{},"finish_reason":"length"}],"usage":{"prompt_tokens":9,"completion_tokens":5}}"#,
+        ];
+        for chunk in chunks {
+            collected.take(serde_json::from_str(chunk).unwrap());
+        }
+        let tokens = |usage: Usage| {
+            (
+                usage.prompt_tokens,
+                usage.cached_tokens,
+                usage.completion_tokens,
+            )
+        };
+        let finished: Vec<_> = told.0.lock().unwrap().clone();
+        let finished: Vec<_> = finished
+            .iter()
+            .map(|(at, one)| (*at, one.text.as_str(), one.finish, tokens(one.usage)))
+            .collect();
+        assert_eq!(
+            finished,
+            [
+                (1, "b", FinishReason::Stop, (9, 0, 4)),
+                (0, "a", FinishReason::Length, (9, 9, 5))
+            ]
+        );
+        assert!(!collected.is_finished());
+        // The third never came.
+        collected.finish();
+        assert!(!collected.hand_over());
     }
 
     #[test]

@@ -4,6 +4,8 @@ use conclave_core::generation::{Message, Sampling};
 use conclave_core::inference::Request;
 use serde::{Serialize, Serializer};
 
+use crate::errand::Errand;
+
 #[derive(Serialize)]
 struct Body<'a> {
     model: &'a str,
@@ -26,11 +28,20 @@ struct Body<'a> {
     logprobs: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     top_logprobs: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n: Option<usize>,
+    /// vLLM's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    priority: Option<i32>,
 }
 
 #[derive(Serialize)]
 struct StreamOptions {
     include_usage: bool,
+    /// vLLM's own: with each piece of one of several answers, what that answer took so far. Without it,
+    /// one that is whole before the others could not be told what it cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    continuous_usage_stats: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -50,7 +61,9 @@ fn messages<S: Serializer>(messages: &[Message], serializer: S) -> Result<S::Ok,
 ///
 /// # Errors
 /// When the request's JSON Schema is no JSON.
-pub(super) fn encode(request: &Request) -> Result<Vec<u8>, serde_json::Error> {
+pub(super) fn encode(errand: &Errand) -> Result<Vec<u8>, serde_json::Error> {
+    let request = &errand.request;
+    let several = errand.choices > 1;
     let sampling = &request.sampling;
     let body = Body {
         model: request.model.as_str(),
@@ -58,6 +71,7 @@ pub(super) fn encode(request: &Request) -> Result<Vec<u8>, serde_json::Error> {
         stream: true,
         stream_options: StreamOptions {
             include_usage: true,
+            continuous_usage_stats: several.then_some(true),
         },
         temperature: sampling.temperature,
         top_p: sampling.top_p,
@@ -67,6 +81,8 @@ pub(super) fn encode(request: &Request) -> Result<Vec<u8>, serde_json::Error> {
         logprobs: sampling.logprobs.map(|_| true),
         // llama-server gives no log-probability at all when no alternative is asked for.
         top_logprobs: sampling.logprobs.map(|alternatives| alternatives.max(1)),
+        n: several.then_some(errand.choices),
+        priority: errand.priority,
     };
     let mut json = Vec::with_capacity(size_hint(request));
     serde_json::to_writer(&mut json, &body)?;
@@ -116,8 +132,27 @@ mod tests {
         request
     }
 
+    fn errand(sampling: Sampling) -> Errand {
+        Errand::as_named(&request(sampling)).unwrap()
+    }
+
     fn encoded(sampling: Sampling) -> String {
-        String::from_utf8(encode(&request(sampling)).unwrap()).unwrap()
+        String::from_utf8(encode(&errand(sampling)).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn several_answers_and_an_order_are_asked_for_only_where_they_are_wanted() {
+        let errand = Errand {
+            choices: 3,
+            priority: Some(-7),
+            ..errand(Sampling::default())
+        };
+        let json = String::from_utf8(encode(&errand).unwrap()).unwrap();
+        let settings = json.split_once(r#""include_usage":true,"#).unwrap().1;
+        assert_eq!(
+            settings,
+            r#""continuous_usage_stats":true},"n":3,"priority":-7}"#
+        );
     }
 
     #[test]
@@ -154,7 +189,7 @@ mod tests {
                 json_schema: Some(schema.to_owned()),
                 ..Sampling::default()
             };
-            assert!(encode(&request(sampling)).is_err(), "{schema}");
+            assert!(encode(&errand(sampling)).is_err(), "{schema}");
         }
     }
 }

@@ -5,14 +5,13 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use conclave_core::generation::Generation;
-use conclave_core::inference::{Error, Progress, Request};
+use conclave_core::inference::Error;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use reqwest::{Client, Method, Response};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::addresses::Refused;
-use super::answer::Answer;
+use super::answer::Collected;
 use super::body;
 use super::chunk::{Chunk, Fault};
 use super::refusal::{self, Refusal};
@@ -20,6 +19,7 @@ use super::retry_after;
 use super::server::Server;
 use super::settings::Settings;
 use super::sse::Events;
+use crate::errand::{Answers, Errand};
 use crate::telemetry::TraceHeaders;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -34,7 +34,7 @@ pub(super) struct Call<'a> {
     client: &'a Client,
     settings: &'a Settings,
     server: &'a Server,
-    request: &'a Request,
+    errand: &'a Errand,
     trace: TraceHeaders,
     started: Instant,
 }
@@ -44,23 +44,23 @@ impl<'a> Call<'a> {
         client: &'a Client,
         settings: &'a Settings,
         server: &'a Server,
-        request: &'a Request,
+        errand: &'a Errand,
         trace: TraceHeaders,
     ) -> Self {
         Self {
             client,
             settings,
             server,
-            request,
+            errand,
             trace,
             started: Instant::now(),
         }
     }
 
     /// Makes the call.
-    pub(super) async fn run(self, progress: &Progress) -> Result<Generation, Error> {
-        let json = body::encode(self.request).map_err(|error| Error::Rejected {
-            endpoint: self.request.endpoint.clone(),
+    pub(super) async fn run(self, answers: &dyn Answers) -> Result<(), Error> {
+        let json = body::encode(self.errand).map_err(|error| Error::Rejected {
+            endpoint: self.errand.endpoint.clone(),
             status: 400,
             message: format!("the JSON schema is not JSON: {error}"),
         })?;
@@ -72,15 +72,20 @@ impl<'a> Call<'a> {
         let content_type = content_type
             .and_then(|value| value.to_str().ok())
             .unwrap_or("");
-        let answer = if content_type.contains("json") {
-            self.read_whole(response, progress).await?
+        if let Some(placement) = &self.errand.placement {
+            answers.placed(placement);
+        }
+        let collected = Collected::new(self.errand, answers, self.started);
+        let collected = if content_type.contains("json") {
+            self.read_whole(response, collected).await?
         } else {
             let content_type = content_type.to_owned();
-            self.read_stream(response, &content_type, progress).await?
+            self.read_stream(response, &content_type, collected).await?
         };
-        answer
-            .into_generation(self.started)
-            .ok_or_else(|| self.interrupted(None))
+        match collected.hand_over() {
+            true => Ok(()),
+            false => Err(self.interrupted(None)),
+        }
     }
 
     /// Sends the request and waits for the head of the answer. A server may close an idle connection
@@ -92,7 +97,7 @@ impl<'a> Call<'a> {
         let execute = |json| timeout_at(by, self.client.execute(self.http_request(json)));
         let mut sent = execute(json.clone()).await;
         if may_be_stale && matches!(&sent, Ok(Err(error)) if died_unanswered(error)) {
-            tracing::debug!(endpoint = %self.request.endpoint, "an idle connection was dead");
+            tracing::debug!(endpoint = %self.errand.endpoint, "an idle connection was dead");
             sent = execute(json).await;
         }
         match sent {
@@ -103,7 +108,7 @@ impl<'a> Call<'a> {
     }
 
     fn http_request(&self, json: Bytes) -> reqwest::Request {
-        let url = self.request.endpoint.join("v1/chat/completions");
+        let url = self.errand.endpoint.join("v1/chat/completions");
         let mut http = reqwest::Request::new(Method::POST, url);
         let headers = http.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -111,7 +116,7 @@ impl<'a> Call<'a> {
             headers.insert(AUTHORIZATION, authorization.clone());
         }
         // An id that does not fit into a header is only missing from the engine's log.
-        if let Ok(id) = HeaderValue::try_from(self.request.id.to_string()) {
+        if let Ok(id) = HeaderValue::try_from(self.errand.request.id.to_string()) {
             headers.insert(REQUEST_ID, id);
         }
         let trace = [
@@ -133,9 +138,8 @@ impl<'a> Call<'a> {
         &self,
         mut response: Response,
         content_type: &str,
-        progress: &Progress,
-    ) -> Result<Answer, Error> {
-        let mut answer = Answer::default();
+        mut answer: Collected<'a>,
+    ) -> Result<Collected<'a>, Error> {
         let mut events = Events::default();
         let mut received = 0;
         let mut any = false;
@@ -166,7 +170,7 @@ impl<'a> Call<'a> {
                         return Ok(answer);
                     }
                     data => match Chunk::parse(data) {
-                        Ok(chunk) => answer.take(chunk, progress),
+                        Ok(chunk) => answer.take(chunk),
                         Err(fault) => return Err(self.faulty(&fault, data)),
                     },
                 }
@@ -178,8 +182,8 @@ impl<'a> Call<'a> {
     async fn read_whole(
         &self,
         mut response: Response,
-        progress: &Progress,
-    ) -> Result<Answer, Error> {
+        mut answer: Collected<'a>,
+    ) -> Result<Collected<'a>, Error> {
         let mut body = Vec::new();
         while let Some(bytes) = self.next_bytes(&mut response, &mut body.len()).await? {
             body.extend_from_slice(&bytes);
@@ -189,8 +193,7 @@ impl<'a> Call<'a> {
         if chunk.choices.is_empty() {
             return Err(self.protocol("it has no choices".to_owned()));
         }
-        let mut answer = Answer::default();
-        answer.take(chunk, progress);
+        answer.take(chunk);
         answer.finish();
         Ok(answer)
     }
@@ -256,11 +259,11 @@ impl<'a> Call<'a> {
             authorization: self.server.authorization.as_ref(),
             body: &body,
         };
-        refusal.into_error(self.request)
+        refusal.into_error(self.errand)
     }
 
     fn unreachable(&self, error: reqwest::Error) -> Error {
-        let endpoint = self.request.endpoint.clone();
+        let endpoint = self.errand.endpoint.clone();
         let refused = sources(&error).find_map(|source| source.downcast_ref::<Refused>());
         if let Some(refused) = refused {
             return Error::NotAllowed {
@@ -277,14 +280,14 @@ impl<'a> Call<'a> {
 
     fn interrupted(&self, error: Option<reqwest::Error>) -> Error {
         Error::Interrupted {
-            endpoint: self.request.endpoint.clone(),
+            endpoint: self.errand.endpoint.clone(),
             source: error.map(|error| error.without_url().into()),
         }
     }
 
     fn stalled(&self, silence: Duration) -> Error {
         Error::Stalled {
-            endpoint: self.request.endpoint.clone(),
+            endpoint: self.errand.endpoint.clone(),
             silence,
         }
     }
@@ -292,7 +295,7 @@ impl<'a> Call<'a> {
     fn faulty(&self, fault: &Fault, data: &[u8]) -> Error {
         match fault {
             Fault::IsError => {
-                refusal::in_stream(data, self.server.authorization.as_ref(), self.request)
+                refusal::in_stream(data, self.server.authorization.as_ref(), self.errand)
             }
             Fault::Invalid { line, column } => self.protocol(format!(
                 "its JSON is invalid at line {line} column {column}"
@@ -302,7 +305,7 @@ impl<'a> Call<'a> {
 
     fn protocol(&self, reason: String) -> Error {
         Error::Protocol {
-            endpoint: self.request.endpoint.clone(),
+            endpoint: self.errand.endpoint.clone(),
             reason,
         }
     }

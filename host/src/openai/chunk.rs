@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 /// A `chat.completion.chunk`, a `chat.completion`, or an error.
 #[derive(Debug, Deserialize)]
 pub(super) struct Chunk<'a> {
-    /// One, since one is asked for; none in the chunk that carries the usage.
+    /// Pieces of the answers; none in the chunk that carries the usage.
     #[serde(borrow, default)]
     pub(super) choices: Vec<Choice<'a>>,
     #[serde(default)]
@@ -49,6 +49,9 @@ impl<'a> Chunk<'a> {
 /// A piece of the answer.
 #[derive(Debug, Deserialize)]
 pub(super) struct Choice<'a> {
+    /// Which of the answers, from 0.
+    #[serde(default)]
+    pub(super) index: usize,
     /// The new text; in an answer that is not streamed, all of it.
     #[serde(borrow, default, alias = "message")]
     pub(super) delta: Option<Delta<'a>>,

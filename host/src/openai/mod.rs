@@ -33,6 +33,7 @@ pub use models::ModelsError;
 use server::Servers;
 pub use settings::{ApiKey, InvalidSettings, Settings};
 
+use crate::errand::{Answers, Backend, Errand, OnlyAnswer};
 use crate::telemetry::gen_ai::Attempt;
 
 /// Runs generations on OpenAI-compatible servers; one HTTP client and its pool of connections serve
@@ -93,20 +94,35 @@ impl OpenAi {
 }
 
 #[async_trait]
-impl Inference for OpenAi {
-    async fn generate(&self, request: &Request, progress: &Progress) -> Result<Generation, Error> {
-        let server = self.servers.get(&request.endpoint);
+impl Backend for OpenAi {
+    async fn run(&self, errand: &Errand, answers: &dyn Answers) -> Result<(), Error> {
+        let server = self.servers.get(&errand.endpoint);
         let server = server.map_err(|reason| Error::NotAllowed {
-            endpoint: request.endpoint.clone(),
+            endpoint: errand.endpoint.clone(),
             reason,
         })?;
-        let attempt = Attempt::begin(request);
-        let trace = attempt.headers(request);
-        let result = Call::new(&self.client, &self.settings, server, request, trace)
-            .run(progress)
+        let attempt = Attempt::begin(errand);
+        let trace = attempt.headers(&errand.request);
+        let answers = attempt.listening(answers);
+        let result = Call::new(&self.client, &self.settings, server, errand, trace)
+            .run(&answers)
             .instrument(attempt.span().clone())
             .await;
         attempt.end(&result);
         result
+    }
+}
+
+/// As the session sees it, where the request names the server.
+#[async_trait]
+impl Inference for OpenAi {
+    async fn generate(&self, request: &Request, progress: &Progress) -> Result<Generation, Error> {
+        let errand = Errand::as_named(request)?;
+        let answer = OnlyAnswer::new(progress);
+        self.run(&errand, &answer).await?;
+        answer.take().ok_or_else(|| Error::Interrupted {
+            endpoint: errand.endpoint,
+            source: None,
+        })
     }
 }

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use conclave_core::endpoint::Endpoint;
 use conclave_core::inference::{Error, Request};
 use reqwest::header::HeaderValue;
 use serde_json::Value;
+
+use crate::errand::Errand;
 
 /// How much of a server's message is kept, in characters.
 const MESSAGE_CHARS_MAX: usize = 512;
@@ -32,9 +35,10 @@ struct Failed {
 
 impl Refusal<'_> {
     /// What the refusal means for this request.
-    pub(super) fn into_error(self, request: &Request) -> Error {
+    pub(super) fn into_error(self, errand: &Errand) -> Error {
+        let request = &errand.request;
         let message = bounded(&self.without_key(&message(self.body, request)));
-        let endpoint = request.endpoint.clone();
+        let endpoint = errand.endpoint.clone();
         let status = self.status;
         match status {
             404 => Error::UnknownModel {
@@ -63,7 +67,7 @@ impl Refusal<'_> {
             401 | 403 => Error::Rejected {
                 endpoint,
                 status,
-                message: format!("{message} ({})", self.key_hint(request)),
+                message: format!("{message} ({})", self.key_hint(&errand.endpoint)),
             },
             400..=499 => Error::Rejected {
                 endpoint,
@@ -86,8 +90,8 @@ impl Refusal<'_> {
         }
     }
 
-    fn key_hint(&self, request: &Request) -> String {
-        let origin = request.endpoint.origin().ascii_serialization();
+    fn key_hint(&self, endpoint: &Endpoint) -> String {
+        let origin = endpoint.origin().ascii_serialization();
         if self.authorization.is_some() {
             format!("check the API key that is configured for {origin}")
         } else {
@@ -100,7 +104,7 @@ impl Refusal<'_> {
 pub(super) fn in_stream(
     data: &[u8],
     authorization: Option<&HeaderValue>,
-    request: &Request,
+    errand: &Errand,
 ) -> Error {
     let value: Value = serde_json::from_slice(data).unwrap_or_default();
     let code = value.pointer("/error/code").or_else(|| value.get("code"));
@@ -120,7 +124,7 @@ pub(super) fn in_stream(
         authorization,
         body: data,
     };
-    refusal.into_error(request)
+    refusal.into_error(errand)
 }
 
 /// The server's message, as OpenAI, older vLLM, Ollama or FastAPI write it, without the prompt.
@@ -171,7 +175,6 @@ fn bounded(text: &str) -> String {
 mod tests {
     use std::error::Error as _;
 
-    use conclave_core::endpoint::Endpoint;
     use conclave_core::ids::ModelName;
     use conclave_core::testkit::inference::contract;
 
@@ -184,6 +187,10 @@ mod tests {
         contract::request(&endpoint, &ModelName::new("tiny"), 1)
     }
 
+    fn errand() -> Errand {
+        Errand::as_named(&request()).unwrap()
+    }
+
     fn refused(status: u16, body: &str) -> Error {
         let refusal = Refusal {
             status,
@@ -192,7 +199,7 @@ mod tests {
             authorization: None,
             body: body.as_bytes(),
         };
-        refusal.into_error(&request())
+        refusal.into_error(&errand())
     }
 
     #[test]
@@ -205,7 +212,7 @@ mod tests {
             authorization: Some(&header),
             body: br#"{"error":"Incorrect API key provided: sk-secret."}"#,
         };
-        let text = refusal.into_error(&request()).to_string();
+        let text = refusal.into_error(&errand()).to_string();
         assert!(text.contains("provided: [API key]. (check the"), "{text}");
         assert!(!text.contains("sk-secret"), "{text}");
 
@@ -219,7 +226,7 @@ mod tests {
             authorization: Some(&header),
             body: body.as_bytes(),
         };
-        let text = refusal.into_error(&request()).to_string();
+        let text = refusal.into_error(&errand()).to_string();
         assert!(!text.contains("sk-s"), "{text}");
     }
 
@@ -302,7 +309,7 @@ mod tests {
 
     #[test]
     fn an_error_in_a_stream_has_its_own_code_or_is_the_engines_failure() {
-        let error = |data: &str| in_stream(data.as_bytes(), None, &request());
+        let error = |data: &str| in_stream(data.as_bytes(), None, &errand());
         let rejected = error(r#"{"error":{"message":"too long","code":400}}"#);
         assert!(
             matches!(rejected, Error::Rejected { status: 400, .. }),

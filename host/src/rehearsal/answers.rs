@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use conclave_core::clock::Clock;
+use conclave_core::endpoint::Endpoint;
 use conclave_core::entry::{Accepted, Record};
 use conclave_core::generation::{FinishReason, Generation, GenerationRequest, Usage};
 use conclave_core::ids::JobId;
@@ -65,6 +66,7 @@ impl Answer {
             },
             logprobs: Vec::new(),
             latency_ms: 0,
+            placement: None,
         };
         Self {
             after,
@@ -122,7 +124,7 @@ impl Inference for ModelServer {
         let _open = Open::of(&self.open);
         let job = request.id.job;
         let refuse = |message: &str| Error::Rejected {
-            endpoint: request.endpoint.clone(),
+            endpoint: nowhere(),
             status: 400,
             message: message.to_owned(),
         };
@@ -140,13 +142,18 @@ impl Inference for ModelServer {
             }
             What::Failure(Failing::Rejected(message)) => Err(refuse(&message)),
             What::Failure(Failing::Unavailable(message)) => Err(Error::Unavailable {
-                endpoint: request.endpoint.clone(),
+                endpoint: nowhere(),
                 retry_after: None,
                 source: message.into(),
             }),
             What::Silence => std::future::pending().await,
         }
     }
+}
+
+/// The endpoint of rehearsals, which is never called.
+fn nowhere() -> Endpoint {
+    Endpoint::parse("http://rehearsal.invalid").expect("it is a URL")
 }
 
 /// Counts a generation for as long as it runs, even when its future is dropped.

@@ -1,9 +1,11 @@
 //! The deliberation of a rehearsal: its first record, always the same for the same task.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use conclave_core::endpoint::{AllowedOrigins, Endpoint};
 use conclave_core::entry::{Accepted, Entry, Record, SEMANTICS_VERSION};
+use conclave_core::execution::Execution;
 use conclave_core::ids::{DeliberationId, Digest, Seq, Tenant};
 use conclave_core::limits::Limits;
 use conclave_core::plugin::{PluginChoice, PluginRef};
@@ -94,6 +96,8 @@ fn stand_in(part: &str) -> PluginRef {
 #[must_use]
 pub fn scene_policy() -> Policy {
     Policy {
+        models: BTreeSet::new(),
+        execution_default: Execution::Direct,
         endpoint_default: Endpoint::parse("http://rehearsal.invalid").ok(),
         allowed: AllowedOrigins::default(),
         model_default: Some(conclave_core::ids::ModelName::new("rehearsal")),

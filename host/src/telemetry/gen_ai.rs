@@ -4,6 +4,9 @@
 //! They are still in development: whatever changes there changes in this file only. Prompts and
 //! answers are never part of it.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use conclave_core::cluster::Placement;
 use conclave_core::generation::{FinishReason, Generation};
 use conclave_core::inference::{Error, Request};
 use opentelemetry::{Array, StringValue, Value};
@@ -13,17 +16,65 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::TraceHeaders;
 use super::spans::TARGET;
+use crate::errand::{Answers, Errand};
 
 /// An attempt that is under way. Dropping it without an end records that it was aborted.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     span: Span,
     ended: bool,
+    answered: Mutex<Answered>,
+}
+
+/// What came of it, over all of its answers.
+#[derive(Debug, Default)]
+struct Answered {
+    reasons: Vec<&'static str>,
+    prompt_tokens: i64,
+    cached_tokens: i64,
+    completion_tokens: i64,
+}
+
+/// Passes on what answers are told, and takes note of it.
+pub(crate) struct Listening<'a> {
+    attempt: &'a Attempt,
+    answers: &'a dyn Answers,
+}
+
+impl Answers for Listening<'_> {
+    fn placed(&self, placement: &Placement) {
+        self.answers.placed(placement);
+    }
+
+    fn tokens(&self, choice: usize, count: u32, text: &str) {
+        self.answers.tokens(choice, count, text);
+    }
+
+    fn finished(&self, choice: usize, generation: Generation) {
+        if !self.attempt.span.is_disabled() {
+            let mut answered = lock(&self.attempt.answered);
+            answered.reasons.push(finish_reason(generation.finish));
+            // The prompt is one for all answers.
+            let usage = generation.usage;
+            let prompt_tokens = i64::from(usage.prompt_tokens);
+            if answered.prompt_tokens == 0 {
+                answered.cached_tokens = i64::from(usage.cached_tokens);
+            }
+            answered.prompt_tokens = prompt_tokens;
+            answered.completion_tokens += i64::from(usage.completion_tokens);
+        }
+        self.answers.finished(choice, generation);
+    }
+}
+
+fn lock(answered: &Mutex<Answered>) -> MutexGuard<'_, Answered> {
+    answered.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Attempt {
     /// Begins the span of a call that is about to be made.
-    pub(crate) fn begin(request: &Request) -> Self {
+    pub(crate) fn begin(errand: &Errand) -> Self {
+        let request = &errand.request;
         let span = tracing::debug_span!(
             target: TARGET,
             "generation",
@@ -39,9 +90,13 @@ impl Attempt {
             otel.status_code = Empty,
         );
         if !span.is_disabled() {
-            describe(&span, request);
+            describe(&span, errand);
         }
-        Self { span, ended: false }
+        Self {
+            span,
+            ended: false,
+            answered: Mutex::default(),
+        }
     }
 
     /// The span.
@@ -67,24 +122,37 @@ impl Attempt {
     }
 
     /// Ends the span.
-    pub(crate) fn end(mut self, result: &Result<Generation, Error>) {
+    pub(crate) fn end(mut self, result: &Result<(), Error>) {
         self.ended = true;
         let span = &self.span;
         if span.is_disabled() {
             return;
         }
-        match result {
-            Ok(generation) => {
-                let reason = StringValue::from(finish_reason(generation.finish));
-                let reasons = Value::Array(Array::String(vec![reason]));
-                span.set_attribute("gen_ai.response.finish_reasons", reasons);
-                let usage = generation.usage;
-                let tokens = |name, count: u32| span.set_attribute(name, i64::from(count));
-                tokens("gen_ai.usage.input_tokens", usage.prompt_tokens);
-                tokens("gen_ai.usage.output_tokens", usage.completion_tokens);
-                tokens("gen_ai.usage.cache_read.input_tokens", usage.cached_tokens);
-            }
-            Err(error) => self.fail(error.kind()),
+        if let Err(error) = result {
+            self.fail(error.kind());
+            return;
+        }
+        let answered = lock(&self.answered);
+        let reasons = answered
+            .reasons
+            .iter()
+            .map(|reason| StringValue::from(*reason));
+        let reasons = Value::Array(Array::String(reasons.collect()));
+        span.set_attribute("gen_ai.response.finish_reasons", reasons);
+        let tokens = |name, count: i64| span.set_attribute(name, count);
+        tokens("gen_ai.usage.input_tokens", answered.prompt_tokens);
+        tokens("gen_ai.usage.output_tokens", answered.completion_tokens);
+        tokens(
+            "gen_ai.usage.cache_read.input_tokens",
+            answered.cached_tokens,
+        );
+    }
+
+    /// Answers whose ends are part of the span.
+    pub(crate) fn listening<'a>(&'a self, answers: &'a dyn Answers) -> Listening<'a> {
+        Listening {
+            attempt: self,
+            answers,
         }
     }
 
@@ -103,8 +171,8 @@ impl Drop for Attempt {
 }
 
 /// What is asked for, as far as it is set.
-fn describe(span: &Span, request: &Request) {
-    let sampling = &request.sampling;
+fn describe(span: &Span, errand: &Errand) {
+    let sampling = &errand.request.sampling;
     let float = |name: &'static str, value: Option<f32>| {
         if let Some(value) = value {
             span.set_attribute(name, f64::from(value));
@@ -124,7 +192,13 @@ fn describe(span: &Span, request: &Request) {
         None => "text",
     };
     span.set_attribute("gen_ai.output.type", output);
-    let url = request.endpoint.url();
+    if errand.choices > 1 {
+        whole(
+            "gen_ai.request.choice.count",
+            u32::try_from(errand.choices).ok(),
+        );
+    }
+    let url = errand.endpoint.url();
     if let Some(host) = url.host_str() {
         span.set_attribute("server.address", host.to_owned());
     }

@@ -80,6 +80,7 @@ impl Journal {
             },
             logprobs: Vec::new(),
             latency_ms: 100,
+            placement: None,
         });
         self.push(
             at_ms + 100,

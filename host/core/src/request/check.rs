@@ -133,6 +133,26 @@ impl Check {
             .ok()
     }
 
+    /// Checks that the host itself serves what is asked for.
+    pub(super) fn served(
+        &mut self,
+        agents: &[Agent],
+        model: &ModelName,
+        served: &BTreeSet<ModelName>,
+    ) {
+        let of_agents = agents.iter().enumerate();
+        let of_agents = of_agents.map(|(at, agent)| (format!("agents[{at}].model"), &agent.model));
+        let all = of_agents.chain([("model".to_owned(), model)]);
+        for (field, model) in all.filter(|(_, model)| !served.contains(*model)) {
+            let names: Vec<_> = served.iter().map(ModelName::as_str).collect();
+            let rule = format!(
+                "is `{model}`, and without an endpoint it must be one that the host serves: {}",
+                names.join(", ")
+            );
+            self.violate(&field, rule);
+        }
+    }
+
     pub(super) fn agents(&mut self, drafts: Vec<AgentDraft>, model: &ModelName) -> Vec<Agent> {
         if drafts.is_empty() {
             self.violate("agents", "At least one agent is required".to_owned());

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::endpoint::Endpoint;
 use crate::entry::digest_of;
+use crate::execution::Execution;
 use crate::ids::{Digest, ModelName};
 use crate::plugin::PluginChoice;
 use crate::priority::Priority;
@@ -62,6 +63,9 @@ pub struct Draft {
     /// had before there were priorities.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<u32>,
+    /// How its generations reach an engine; the operator's routing says it, and no client.
+    #[serde(skip)]
+    pub execution: Option<Execution>,
     /// What the client calls the cause of its request.
     #[serde(skip)]
     pub correlation_id: Option<String>,
@@ -151,6 +155,10 @@ impl Draft {
         let strategy_params = check.params("strategy_params", &self.strategy_params);
         let scorer_params = check.params("scorer_params", &self.scorer_params);
         let endpoint = check.endpoint(&self.endpoint);
+        let served = self.endpoint.is_empty() && policy.endpoint_default.is_none();
+        if served && !policy.models.is_empty() {
+            check.served(&agents, &model, &policy.models);
+        }
         if !check.violations.is_empty() {
             return Err(Error::Invalid(check.violations));
         }
@@ -165,6 +173,7 @@ impl Draft {
                 metadata: self.metadata,
             },
             endpoint,
+            execution: self.execution.unwrap_or(policy.execution_default),
             timeout,
             retries_max,
             strategy,
@@ -178,20 +187,26 @@ impl Draft {
     }
 }
 
-fn permitted(endpoint: Option<Endpoint>, policy: &Policy) -> Result<Endpoint, Error> {
+/// Where the request's models are served; `None` where the host itself serves them.
+fn permitted(endpoint: Option<Endpoint>, policy: &Policy) -> Result<Option<Endpoint>, Error> {
     let default = policy.endpoint_default.as_ref();
     let Some(endpoint) = endpoint else {
-        return default.cloned().ok_or(Error::NoEndpoint);
+        return match default {
+            None if policy.models.is_empty() => Err(Error::NoEndpoint),
+            default => Ok(default.cloned()),
+        };
     };
     let is_default = default.is_some_and(|default| default.origin() == endpoint.origin());
     if !is_default && !policy.allowed.permits(&endpoint) {
         return Err(Error::EndpointNotAllowed(endpoint));
     }
-    Ok(endpoint)
+    Ok(Some(endpoint))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::endpoint::AllowedOrigins;
     use crate::routing::Routing;
@@ -200,6 +215,8 @@ mod tests {
         Policy {
             endpoint_default: None,
             allowed: AllowedOrigins::new(&[Endpoint::parse("http://127.0.0.1:8000").unwrap()]),
+            models: BTreeSet::new(),
+            execution_default: Execution::Direct,
             model_default: None,
             routing: Routing::default(),
             strategy_default: PluginChoice::named("sample-vote"),
@@ -315,5 +332,27 @@ mod tests {
         let mut none = draft();
         none.endpoint.clear();
         assert!(matches!(none.parse(&policy()), Err(Error::NoEndpoint)));
+    }
+
+    #[test]
+    fn a_request_without_an_endpoint_gets_the_hosts_own_servers_if_they_have_its_models() {
+        let mut policy = policy();
+        policy.models = BTreeSet::from([ModelName::new("m"), ModelName::new("n")]);
+        policy.execution_default = Execution::Pool;
+        let mut draft = draft();
+        draft.endpoint.clear();
+        let request = draft.clone().parse(&policy).unwrap();
+        assert_eq!(
+            (request.endpoint, request.execution),
+            (None, Execution::Pool)
+        );
+        draft.agents[0].model = "o".into();
+        let Err(Error::Invalid(violations)) = draft.parse(&policy) else {
+            unreachable!("nobody serves the agent's model");
+        };
+        assert_eq!(
+            violations[0].to_string(),
+            "agents[0].model: is `o`, and without an endpoint it must be one that the host serves: m, n"
+        );
     }
 }

@@ -10,7 +10,7 @@ use tracing::Instrument as _;
 use crate::chain::Chain;
 use crate::entry::Entry;
 use crate::generation::{Failure, Generation, GenerationRequest};
-use crate::ids::{JobId, ModelName};
+use crate::ids::{Actor, JobId, ModelName};
 use crate::inference::{self, AttemptId, Progress};
 use crate::live::lock;
 use crate::slots::Rank;
@@ -62,14 +62,15 @@ pub(super) struct Order {
     pub(super) attempts: u32,
     /// Those of them that were retries.
     pub(super) retries: u32,
+    /// Who asks.
+    pub(super) actor: Actor,
+    /// Which of its waves it belongs to.
+    pub(super) wave: u32,
 }
 
 /// Where the attempts at one generation stand.
 struct Attempts {
     request: inference::Request,
-    /// Before which others that wait for a slot it is sent.
-    rank: Rank,
-    retries: u32,
     deadline: Instant,
     /// Counts the tokens of all attempts.
     progress: Arc<Progress>,
@@ -88,7 +89,8 @@ impl Session {
             after: None,
             temperature: order.request.sampling.temperature,
         });
-        let attempts = self.attempts(order, attempt);
+        let judges = state.jobs.open_of(order.actor);
+        let attempts = self.attempts(order, attempt, judges);
         let progress = Arc::clone(&attempts.progress);
         let session = Arc::clone(self);
         let drive = async move { session.drive(job, attempts).await };
@@ -101,7 +103,7 @@ impl Session {
         state.jobs.sent(job, Run { task, progress });
     }
 
-    fn attempts(self: &Arc<Self>, order: Order, attempt: u32) -> Attempts {
+    fn attempts(self: &Arc<Self>, order: Order, attempt: u32, open: u32) -> Attempts {
         let accepted_at_ms = self.accepted.accepted_at_ms;
         let own = order
             .request
@@ -118,24 +120,27 @@ impl Session {
             attempt,
         };
         let current = Arc::new(AtomicU32::new(attempt));
+        let rank = Rank {
+            deliberation: self.accepted.request.priority,
+            own: order.request.priority.or(own_priority(order.actor, open)),
+        };
         Attempts {
             progress: self.progress(order.job, Arc::clone(&current)),
             current,
             request: inference::Request {
                 id,
+                retries: order.retries,
+                wave: order.wave,
+                execution: self.accepted.request.execution,
                 endpoint: self.accepted.request.endpoint.clone(),
                 model: order.model,
                 messages: order.request.messages.into(),
                 sampling: order.request.sampling,
                 timeout: Duration::ZERO,
+                rank,
                 traceparent: self.accepted.traceparent.clone(),
                 tracestate: self.accepted.tracestate.clone(),
             },
-            rank: Rank {
-                deliberation: self.accepted.request.priority,
-                own: order.request.priority,
-            },
-            retries: order.retries,
             deadline,
         }
     }
@@ -180,7 +185,7 @@ impl Session {
             // Output commit: the request leaves the host.
             self.log.durable().await?;
             let wasted_tokens = progress.tokens();
-            let in_flight = self.ports.in_flight.acquire(attempts.rank).await;
+            let in_flight = self.ports.in_flight.acquire(attempts.request.rank).await;
             attempts.request.timeout = attempts
                 .deadline
                 .saturating_duration_since(self.ports.clock.now());
@@ -193,21 +198,23 @@ impl Session {
             drop(in_flight);
             let AttemptId { job, attempt, .. } = attempts.request.id;
             tracing::debug!(id = %attempts.request.id, error = %Chain(&error), "a generation failed");
-            let failure = failure(&error, attempts.retries);
-            if !error.is_retryable() || attempts.retries >= self.accepted.request.retries_max {
+            let failure = failure(&error, attempts.request.retries);
+            if !error.is_retryable()
+                || attempts.request.retries >= self.accepted.request.retries_max
+            {
                 return Ok((Err(failure), progress.tokens()));
             }
             let jitter = chance::jitter(self.accepted.seed, job, attempt);
             let wait = self
                 .ports
                 .retry
-                .wait(attempts.retries, jitter, error.retry_after());
+                .wait(attempts.request.retries, jitter, error.retry_after());
             if self.ports.clock.now() + wait >= attempts.deadline {
                 let text = format!("{failure}; the deadline passes before it may be tried again");
                 return Ok((Err(Failure::Unavailable(text)), progress.tokens()));
             }
             self.ports.clock.sleep(wait).await;
-            attempts.retries += 1;
+            attempts.request.retries += 1;
             attempts.request.id.attempt += 1;
             attempts.current.store(attempt + 1, Ordering::Relaxed);
             self.log.append(Entry::Attempt {
@@ -237,6 +244,14 @@ impl Session {
         drop(state);
         self.stirred.notify_waiters();
     }
+}
+
+/// How urgent a generation is whose plugin does not say. A deliberation whose scorer asks is nearly done,
+/// and the fewer of its calls are open, the nearer: what it holds is free the sooner.
+fn own_priority(actor: Actor, open: u32) -> Option<u8> {
+    const JUDGES: u8 = 64;
+    let open = u8::try_from(open).unwrap_or(u8::MAX);
+    (actor != Actor::STRATEGY).then_some(open.min(JUDGES))
 }
 
 /// What a plugin is told of an error.

@@ -101,6 +101,8 @@ impl Guest {
                 submitted_at_ms: actor.now_ms,
                 attempts: past.attempts,
                 retries: past.retries,
+                actor: self.actor,
+                wave: actor.wave,
             };
             actor.unsent.push(order);
         }
@@ -319,11 +321,15 @@ impl Guest {
             let actor = self.state_of(state);
             actor.script.pop_front();
             actor.now_ms = front.at_ms;
+            actor.wave += u32::from(entry.ends_wait());
             return Ok(Origin::Replayed);
         }
         self.charge(state, &entry)?;
+        let ends_wait = entry.ends_wait();
         let record = self.session.log.append(entry).ok_or(Stopped)?;
-        self.state_of(state).now_ms = record.at_ms;
+        let actor = self.state_of(state);
+        actor.now_ms = record.at_ms;
+        actor.wave += u32::from(ends_wait);
         Ok(Origin::Live)
     }
 

@@ -14,6 +14,9 @@ use crate::inference::Progress;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SetId(u32);
 
+/// Open jobs that are counted: more make no difference to how urgent one is.
+const OPEN_COUNTED: usize = 64;
+
 pub(super) type JobResult = Arc<Result<Generation, Failure>>;
 
 /// A generation.
@@ -90,6 +93,14 @@ impl Jobs {
     /// How many are open for the limit on open generations.
     pub(super) fn open(&self) -> u32 {
         self.open
+    }
+
+    /// How many of one plugin call have not ended.
+    pub(super) fn open_of(&self, actor: Actor) -> u32 {
+        let of_actor =
+            |job: &&Job| job.actor == actor && matches!(job.state, JobState::Open { .. });
+        let open = self.jobs.values().rev().filter(of_actor).take(OPEN_COUNTED);
+        u32::try_from(open.count()).unwrap_or(u32::MAX)
     }
 
     /// Notes that an open job has been sent.

@@ -176,6 +176,8 @@ pub fn draft() -> Draft {
 pub fn terms() -> Terms {
     Terms {
         policy: Policy {
+            models: std::collections::BTreeSet::new(),
+            execution_default: crate::execution::Execution::Direct,
             endpoint_default: Endpoint::parse("http://127.0.0.1:8000").ok(),
             allowed: crate::endpoint::AllowedOrigins::default(),
             model_default: None,

@@ -70,10 +70,9 @@ impl ScriptedInference {
                 .unwrap_or_else(PoisonError::into_inner)
                 .pop_front();
             next.unwrap_or_else(|| {
-                Script::fail(Error::Rejected {
-                    endpoint: request.endpoint.clone(),
-                    status: 400,
-                    message: format!("no script is left for call {number}"),
+                Script::fail(Error::NotAllowed {
+                    endpoint: contract::endpoint_of(request),
+                    reason: format!("no script is left for call {number}"),
                 })
             })
         })

@@ -27,7 +27,10 @@ pub(super) fn deliberation(view: &View) -> pb::Deliberation {
         uid: id.to_string(),
         state: end.state.into(),
         task: Some(task(&request.task)),
-        endpoint: request.endpoint.to_string(),
+        endpoint: request
+            .endpoint
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string),
         strategy: Some(plugin(&view.accepted.strategy, &request.strategy_params)),
         scorer: Some(plugin(&view.accepted.scorer, &request.scorer_params)),
         timeout: Some(duration(request.timeout)),

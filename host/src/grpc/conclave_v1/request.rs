@@ -91,6 +91,7 @@ pub(super) fn draft(
     let of_metadata = task.metadata.get("correlation_id");
     let of_metadata = of_metadata.filter(|text| !text.is_empty()).cloned();
     Ok(Draft {
+        execution: None,
         task_id: task.id,
         description: task.description,
         role: task.role,

@@ -69,6 +69,7 @@ pub(super) fn draft(
     let scorer = choice("scorer")?.or(headers.scorer);
     let given = |key: &str| metadata.get(key).filter(|text| !text.is_empty()).cloned();
     Ok(Draft {
+        execution: None,
         task_id: request.task_id,
         description: request.task_description,
         role: request.role,

@@ -7,9 +7,11 @@ use futures::future::BoxFuture;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::endpoint::Endpoint;
+use crate::execution::Execution;
 use crate::generation::{Message, MessageRole, Sampling};
 use crate::ids::{DeliberationId, JobId, ModelName};
 use crate::inference::{AttemptId, Error, Inference, Progress, Request};
+use crate::slots::Rank;
 
 /// How long one step of the contract may take; a real model on a slow machine fits in it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -45,7 +47,10 @@ pub fn request(endpoint: &Endpoint, model: &ModelName, attempt: u32) -> Request 
             job: JobId(1),
             attempt,
         },
-        endpoint: endpoint.clone(),
+        retries: attempt.saturating_sub(1),
+        wave: 0,
+        execution: Execution::Direct,
+        endpoint: Some(endpoint.clone()),
         model: model.clone(),
         messages: Arc::new([Message {
             role: MessageRole::User,
@@ -58,9 +63,17 @@ pub fn request(endpoint: &Endpoint, model: &ModelName, attempt: u32) -> Request 
             ..Sampling::default()
         },
         timeout: PATIENCE,
+        rank: Rank::default(),
         traceparent: None,
         tracestate: None,
     }
+}
+
+/// Where a request goes; a made-up address for one that the host itself would serve.
+#[must_use]
+pub fn endpoint_of(request: &Request) -> Endpoint {
+    let made_up = || Endpoint::parse("http://scripted").expect("it is a URL");
+    request.endpoint.clone().unwrap_or_else(made_up)
 }
 
 /// Checks all of the contract.

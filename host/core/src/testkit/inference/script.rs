@@ -146,6 +146,7 @@ impl Script {
             usage: self.usage.unwrap_or(counted),
             logprobs: self.logprobs,
             latency_ms: u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX),
+            placement: None,
         })
     }
 }

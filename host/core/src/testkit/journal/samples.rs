@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::endpoint::Endpoint;
 use crate::entry::{Accepted, Entry, JobInfo, Record, Remaining, SEMANTICS_VERSION};
+use crate::execution::Execution;
 use crate::generation::{Failure, FinishReason, Generation, Usage};
 use crate::ids::{Actor, AgentId, DeliberationId, Digest, JobId, ModelName, Seq, Tenant};
 use crate::limits::Limits;
@@ -249,6 +250,7 @@ fn generation() -> Generation {
         },
         logprobs: edges.into_iter().chain(spread).collect(),
         latency_ms: 431,
+        placement: None,
     }
 }
 
@@ -292,7 +294,8 @@ fn request() -> DeliberationRequest {
             model: ModelName::new("tiny"),
             metadata: BTreeMap::from([("tier".to_owned(), "gold".to_owned())]),
         },
-        endpoint: Endpoint::parse("http://127.0.0.1:8000").expect("it is a URL"),
+        endpoint: Some(Endpoint::parse("http://127.0.0.1:8000").expect("it is a URL")),
+        execution: Execution::Direct,
         timeout: Duration::new(300, 999_999_999),
         retries_max: 3,
         strategy: PluginChoice::named("sample-vote"),
