@@ -247,15 +247,6 @@ impl Entry {
         }
     }
 
-    /// Whether it ends a plugin's wait.
-    #[must_use]
-    pub fn ends_wait(&self) -> bool {
-        matches!(
-            self,
-            Self::Delivered { .. } | Self::Scored { .. } | Self::Timer { .. }
-        )
-    }
-
     /// About how many bytes of it a plugin decided: its texts and lists, with what JSON adds to each.
     #[must_use]
     pub fn plugin_bytes(&self) -> usize {

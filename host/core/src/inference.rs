@@ -14,6 +14,7 @@ use crate::generation::{Generation, Message, Sampling};
 use crate::ids::{DeliberationId, JobId, ModelName};
 use crate::live::lock;
 use crate::slots::Rank;
+use crate::wave::Wave;
 
 /// Names one attempt at a generation, for a backend's own deduplication and logs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -40,9 +41,8 @@ pub struct Request {
     /// How many attempts failed before it. Attempts that only a restart of the host separates have the
     /// same number.
     pub retries: u32,
-    /// Which of the plugin's waves it belongs to: generations that it asked for without waiting in
-    /// between have the same number.
-    pub wave: u32,
+    /// What its plugin asked for together with it.
+    pub wave: Arc<Wave>,
     /// How it reaches an engine.
     pub execution: Execution,
     /// Where the model is served; `None` where the host itself serves it.

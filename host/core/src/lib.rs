@@ -47,3 +47,4 @@ pub mod tasks_extracted;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 pub mod view;
+pub mod wave;

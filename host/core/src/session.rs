@@ -44,6 +44,7 @@ use crate::runtime::{self, PluginTask, Runtime};
 use crate::slots::Slots;
 use crate::span::SessionSpans;
 use crate::tasks::Tasks;
+use crate::wave::Wave;
 
 use self::chance::Chance;
 pub use self::generation::Retry;
@@ -130,8 +131,8 @@ struct ActorState {
     /// The time of its last effect, in milliseconds since acceptance: the only time that it sees.
     now_ms: u64,
     chance: Chance,
-    /// How often it waited: what it asks for in between is one wave.
-    wave: u32,
+    /// What it asked for since it last waited.
+    wave: Arc<Wave>,
     /// Generations that were in flight when the journal ended. They are sent again once the replay
     /// has caught up.
     unsent: Vec<generation::Order>,
@@ -385,7 +386,7 @@ impl Session {
             script,
             now_ms,
             chance: Chance::new(self.accepted.seed, actor),
-            wave: 0,
+            wave: Wave::first(),
             unsent: Vec::new(),
         };
         state.actors.insert(actor, actor_state);

@@ -14,6 +14,7 @@ use crate::ids::{Actor, JobId, ModelName};
 use crate::inference::{self, AttemptId, Progress};
 use crate::live::lock;
 use crate::slots::Rank;
+use crate::wave::Wave;
 
 use super::jobs::Run;
 use super::log::Unwritable;
@@ -65,7 +66,7 @@ pub(super) struct Order {
     /// Who asks.
     pub(super) actor: Actor,
     /// Which of its waves it belongs to.
-    pub(super) wave: u32,
+    pub(super) wave: Arc<Wave>,
 }
 
 /// Where the attempts at one generation stand.

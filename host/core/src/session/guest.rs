@@ -94,6 +94,7 @@ impl Guest {
         // One that was cancelled later is not sent for the moment until that is replayed.
         if !past.cancelled {
             let actor = self.state_of(state);
+            actor.wave.join();
             let order = Order {
                 job,
                 request,
@@ -102,7 +103,7 @@ impl Guest {
                 attempts: past.attempts,
                 retries: past.retries,
                 actor: self.actor,
-                wave: actor.wave,
+                wave: Arc::clone(&actor.wave),
             };
             actor.unsent.push(order);
         }
@@ -321,15 +322,11 @@ impl Guest {
             let actor = self.state_of(state);
             actor.script.pop_front();
             actor.now_ms = front.at_ms;
-            actor.wave += u32::from(entry.ends_wait());
             return Ok(Origin::Replayed);
         }
         self.charge(state, &entry)?;
-        let ends_wait = entry.ends_wait();
         let record = self.session.log.append(entry).ok_or(Stopped)?;
-        let actor = self.state_of(state);
-        actor.now_ms = record.at_ms;
-        actor.wave += u32::from(ends_wait);
+        self.state_of(state).now_ms = record.at_ms;
         Ok(Origin::Live)
     }
 
@@ -357,6 +354,12 @@ impl Guest {
                 self.session.send(state, order);
             }
         }
+    }
+
+    /// The plugin waits: what it asked for is one wave.
+    pub(super) fn end_wave(&self, state: &mut State) {
+        let actor = self.state_of(state);
+        actor.wave = actor.wave.next();
     }
 
     pub(super) fn diverge(&self, state: &mut State, expected: &Record, actual: &str) -> Stopped {

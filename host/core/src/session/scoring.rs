@@ -31,6 +31,7 @@ impl Guest {
         let scorer = {
             let state = &mut *lock(&self.session.state);
             state.check_open()?;
+            self.end_wave(state);
             state.score_calls += 1;
             let scorer = Actor(state.score_calls);
             let entry = Entry::Scoring {

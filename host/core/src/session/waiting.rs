@@ -43,6 +43,7 @@ impl Guest {
             {
                 let state = &mut *lock(&self.session.state);
                 state.check_open()?;
+                self.end_wave(state);
                 let Some(known) = state.jobs.get(job) else {
                     return Ok(Err(Failure::Rejected(format!("there is no job {job}"))));
                 };
@@ -96,6 +97,7 @@ impl Guest {
             let timeout = {
                 let state = &mut *lock(&self.session.state);
                 state.check_open()?;
+                self.end_wave(state);
                 let now_ms = self.state_of(state).now_ms;
                 let until_ms = *until_ms.get_or_insert(timeout_ms.map(|ms| now_ms + u64::from(ms)));
                 if let Some(event) = self.look(state, set, until_ms)? {
@@ -229,6 +231,7 @@ impl Guest {
             {
                 let state = &mut *lock(&self.session.state);
                 state.check_open()?;
+                self.end_wave(state);
                 let actor = self.state_of(state);
                 if until_ms <= actor.now_ms {
                     return Ok(());

@@ -12,6 +12,7 @@ use crate::generation::{Message, MessageRole, Sampling};
 use crate::ids::{DeliberationId, JobId, ModelName};
 use crate::inference::{AttemptId, Error, Inference, Progress, Request};
 use crate::slots::Rank;
+use crate::wave::Wave;
 
 /// How long one step of the contract may take; a real model on a slow machine fits in it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -48,7 +49,7 @@ pub fn request(endpoint: &Endpoint, model: &ModelName, attempt: u32) -> Request 
             attempt,
         },
         retries: attempt.saturating_sub(1),
-        wave: 0,
+        wave: Wave::of_one(),
         execution: Execution::Direct,
         endpoint: Some(endpoint.clone()),
         model: model.clone(),
