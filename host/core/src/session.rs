@@ -386,7 +386,7 @@ impl Session {
             script,
             now_ms,
             chance: Chance::new(self.accepted.seed, actor),
-            wave: Wave::first(),
+            wave: Wave::first(actor),
             unsent: Vec::new(),
         };
         state.actors.insert(actor, actor_state);

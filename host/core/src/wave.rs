@@ -3,42 +3,55 @@
 //! A backend may run them together, if it knows which they are and that no more will come.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use tokio::sync::watch;
+
+use crate::ids::Actor;
 
 /// One wave of one plugin call.
 #[derive(Debug)]
 pub struct Wave {
+    actor: Actor,
     number: u32,
+    /// Whether anything was asked for in it, what the journal answers included.
+    asked: AtomicBool,
     size: AtomicU32,
     closed: watch::Sender<bool>,
 }
 
 impl Wave {
     /// The first wave of a plugin call, still open.
-    pub(crate) fn first() -> Arc<Self> {
-        Self::open(0)
+    pub(crate) fn first(actor: Actor) -> Arc<Self> {
+        Self::open(actor, 0)
     }
 
     /// A wave of one generation, closed.
     #[must_use]
     pub fn of_one() -> Arc<Self> {
-        let wave = Self::open(0);
+        let wave = Self::first(Actor::STRATEGY);
+        wave.asked();
         wave.join();
         wave.close();
         wave
     }
 
-    fn open(number: u32) -> Arc<Self> {
+    fn open(actor: Actor, number: u32) -> Arc<Self> {
         Arc::new(Self {
+            actor,
             number,
+            asked: AtomicBool::new(false),
             size: AtomicU32::new(0),
             closed: watch::Sender::new(false),
         })
     }
 
-    /// Counts one more generation.
+    /// Notes that a generation was asked for, which may have ended in an earlier run of the host.
+    pub(crate) fn asked(&self) {
+        self.asked.store(true, Ordering::Relaxed);
+    }
+
+    /// Counts one more generation that is to be sent.
     pub(crate) fn join(&self) {
         self.size.fetch_add(1, Ordering::Relaxed);
     }
@@ -49,20 +62,20 @@ impl Wave {
 
     /// The wave after this one; the same while nothing was asked for in this one.
     pub(crate) fn next(self: &Arc<Self>) -> Arc<Self> {
-        if self.size() == 0 {
+        if !self.asked.load(Ordering::Relaxed) {
             return Arc::clone(self);
         }
         self.close();
-        Self::open(self.number + 1)
+        Self::open(self.actor, self.number + 1)
     }
 
-    /// Its number in its plugin call, from 0: a replay has the same.
+    /// Its plugin call, and its number in that, from 0: a replay has the same.
     #[must_use]
-    pub fn number(&self) -> u32 {
-        self.number
+    pub fn id(&self) -> (Actor, u32) {
+        (self.actor, self.number)
     }
 
-    /// How many generations it has: all of them, once it is closed.
+    /// How many generations of it are sent in this run of the host: all of them, once it is closed.
     #[must_use]
     pub fn size(&self) -> u32 {
         self.size.load(Ordering::Relaxed)
@@ -83,15 +96,22 @@ mod tests {
 
     #[test]
     fn a_wave_is_closed_by_the_next_one_and_an_empty_one_stays_open() {
-        let empty = Wave::first();
+        let empty = Wave::first(Actor::STRATEGY);
         let first = empty.next();
         assert!(Arc::ptr_eq(&empty, &first));
+        first.asked();
         first.join();
+        first.asked();
         first.join();
         assert!(first.closed().now_or_never().is_none());
         let second = first.next();
         assert!(first.closed().now_or_never().is_some());
-        assert_eq!((first.size(), second.number(), second.size()), (2, 1, 0));
+        assert_eq!(first.size(), 2);
+        assert_eq!((second.id(), second.size()), ((Actor::STRATEGY, 1), 0));
         assert!(second.closed().now_or_never().is_none());
+        // In a replay, what has ended counts for the numbers only.
+        second.asked();
+        let third = second.next();
+        assert_eq!((third.id().1, second.size()), (2, 0));
     }
 }

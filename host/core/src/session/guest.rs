@@ -77,6 +77,7 @@ impl Guest {
         let origin = self.announce(state, entry)?;
         state.last_job = job;
         self.session.ports.observers.asked(job, &request);
+        self.state_of(state).wave.asked();
         let past = match origin {
             Origin::Replayed => state.history.take_job(job),
             Origin::Live => PastJob::default(),
