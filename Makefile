@@ -8,7 +8,9 @@ PYTHON ?= python3
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/conclave
 REQUIREMENTS := .ci/requirements.txt tests/python/requirements.txt
 # One virtual environment for each state of the requirements.
-TOOLS := $(CACHE)/tools-$(shell cat $(REQUIREMENTS) | sha256sum | cut -c1-16)
+state = $(shell cat $(1) | sha256sum | cut -c1-16)
+TOOLS := $(CACHE)/tools-$(call state,$(REQUIREMENTS))
+DEPLOY_TOOLS := $(CACHE)/deploy-$(call state,deploy/requirements.txt)
 # The packages are unpacked and not installed: no service is started.
 PROMTOOL_VERSION := 2.42.0+ds-5+deb12u1
 PROMTOOL := $(TOOLS)/bin/promtool
@@ -16,9 +18,22 @@ REGISTRY_VERSION := 2.8.2+ds1-1
 REGISTRY := $(TOOLS)/bin/docker-registry
 CARGO_COMPONENT_VERSION := 0.21.1
 CARGO_COMPONENT := $(CACHE)/cargo-component-$(CARGO_COMPONENT_VERSION)
-WEIGHTS := $(CACHE)/models/SmolLM2-135M-Instruct.Q4_1.gguf
+MODEL := $(CACHE)/models/SmolLM2-135M-Instruct
+WEIGHTS := $(MODEL).Q4_1.gguf
+# The clusters of the tests: Ray, Ray as older clusters run it, and vLLM as a job of both.
+RAY_REQUIREMENTS := deploy/ray/tests/requirements.txt
+RAY_OLD_REQUIREMENTS := .ci/ray-old-requirements.txt
+VLLM_REQUIREMENTS := .ci/vllm-requirements.txt
+RAY := $(CACHE)/ray-$(call state,$(RAY_REQUIREMENTS))
+RAY_OLD := $(CACHE)/ray-old-$(call state,$(RAY_OLD_REQUIREMENTS))
+VLLM := $(CACHE)/vllm-$(call state,$(VLLM_REQUIREMENTS))
+VLLM_WEIGHTS := $(MODEL).safetensors
 export PATH := $(TOOLS)/bin:$(PATH)
 export CONCLAVE_TEST_PYTHON := $(TOOLS)/bin/python
+export CONCLAVE_TEST_RAY := $(RAY)/bin/python
+export CONCLAVE_TEST_RAY_OLD := $(RAY_OLD)/bin/python
+export CONCLAVE_TEST_VLLM := $(VLLM)/bin/python
+export CONCLAVE_TEST_VLLM_MODEL := $(VLLM_WEIGHTS)
 
 .PHONY: help
 help: ## Show this list.
@@ -29,12 +44,30 @@ target:
 	@test -d "$$(rustc --print target-libdir --target wasm32-wasip2 2>/dev/null)" || { \
 		echo "setup: adding the Rust target wasm32-wasip2" >&2; rustup target add wasm32-wasip2; }
 
-# Named by what it holds: it is made once, whatever the times of the files.
+# Makes a virtual environment: what is in it, and what pip shall install. It is named by what it holds, and
+# made once, whatever the times of the files. Nothing is installed twice from the same file of requirements:
+# a cache of the packages would only double what they take.
+define install
+@echo "setup: installing $(1) into $(@D)" >&2
+@rm -rf $(@D) && $(PYTHON) -m venv $(@D)
+@$(@D)/bin/pip install --quiet --disable-pip-version-check --no-cache-dir $(2)
+@touch $@
+endef
+
 $(TOOLS)/installed:
-	@echo "setup: installing build tools and test clients into $(TOOLS)" >&2
-	@rm -rf $(TOOLS) && $(PYTHON) -m venv $(TOOLS)
-	@$(TOOLS)/bin/pip install --quiet --disable-pip-version-check $(addprefix -r ,$(REQUIREMENTS))
-	@touch $@
+	$(call install,build tools and test clients,$(addprefix -r ,$(REQUIREMENTS)))
+
+$(RAY)/installed:
+	$(call install,Ray (500 MB),-r $(RAY_REQUIREMENTS))
+
+$(RAY_OLD)/installed:
+	$(call install,an older Ray (400 MB),-r $(RAY_OLD_REQUIREMENTS))
+
+$(VLLM)/installed:
+	$(call install,vLLM for the CPU (6 GB),--no-deps -r $(VLLM_REQUIREMENTS))
+
+$(DEPLOY_TOOLS)/installed:
+	$(call install,what checks deploy/,-r deploy/requirements.txt)
 
 # Unpacks a program of Debian: its package, the version, and the program's name. The archive keeps
 # security updates of the pinned version only for a while: then the newest one of the same distribution
@@ -63,6 +96,10 @@ $(CARGO_COMPONENT)/bin/cargo-component:
 weights:
 	@PYTHON=$(PYTHON) host/local-model/fetch-model.sh >/dev/null
 
+$(VLLM_WEIGHTS): | weights $(VLLM)/installed
+	@echo "setup: writing the weights for vLLM (540 MB) to $@" >&2
+	@HF_HUB_DISABLE_PROGRESS_BARS=1 TQDM_DISABLE=1 $(VLLM)/bin/python .ci/weights_for_vllm.py $(WEIGHTS) $@
+
 .PHONY: demo
 demo: target weights ## Run one real deliberation with a small real model, watched live.
 	cargo build -p conclave -p conclave-local-model
@@ -73,7 +110,7 @@ build: target ## Build the release binary.
 	cargo build --release -p conclave
 
 .PHONY: test
-test: target $(TOOLS)/installed $(PROMTOOL) $(REGISTRY) weights ## Run all tests but the long ones.
+test: target $(TOOLS)/installed $(PROMTOOL) $(REGISTRY) $(RAY)/installed weights ## Run all tests but the long ones.
 	cargo build --workspace --all-targets
 	cargo nextest run --workspace
 	cargo test --quiet --workspace --doc
@@ -83,17 +120,17 @@ test-unit: target $(TOOLS)/installed ## Run the tests beside the code.
 	cargo nextest run --workspace --lib --bins
 
 .PHONY: test-integration
-test-integration: target $(TOOLS)/installed $(PROMTOOL) $(REGISTRY) weights ## Run the end-to-end tests on the built binary.
+test-integration: target $(TOOLS)/installed $(PROMTOOL) $(REGISTRY) $(RAY)/installed weights ## Run the end-to-end tests on the built binary.
 	cargo build --workspace --all-targets
 	cargo nextest run --workspace -E 'package(conclave-tests)'
 
 .PHONY: test-full
-test-full: test $(CARGO_COMPONENT)/bin/cargo-component ## Run all tests, the long ones too.
+test-full: test $(CARGO_COMPONENT)/bin/cargo-component $(RAY_OLD)/installed $(VLLM_WEIGHTS) ## Run all tests, the long ones too.
 	PROPTEST_CASES=256 cargo nextest run -p conclave-core
 	cargo nextest run --workspace --profile full -E 'binary(long)'
 
 .PHONY: coverage
-coverage: target $(TOOLS)/installed $(PROMTOOL) $(REGISTRY) weights ## Run the tests with coverage; the report is in target/llvm-cov/html.
+coverage: target $(TOOLS)/installed $(PROMTOOL) $(REGISTRY) $(RAY)/installed weights ## Run the tests with coverage; the report is in target/llvm-cov/html.
 	@rustup component list --installed | grep -q llvm-tools || rustup component add llvm-tools
 	source <(cargo llvm-cov show-env --sh) && cargo llvm-cov clean --workspace \
 		&& cargo build --workspace --all-targets && cargo nextest run --workspace \
@@ -154,6 +191,20 @@ docs: target ## Build the docs; broken links are errors.
 rules: $(PROMTOOL) ## Check and test the Prometheus rules.
 	$(PROMTOOL) check rules deploy/prometheus/rules.yml deploy/prometheus/alerts.yml
 	$(PROMTOOL) test rules deploy/prometheus/rules_test.yml
+
+.PHONY: manifests
+manifests: target $(DEPLOY_TOOLS)/installed ## Check the images, the Kubernetes overlays and the compose file.
+	cargo build --workspace --all-targets
+	$(DEPLOY_TOOLS)/bin/pytest -q -n 2 deploy/tests
+
+.PHONY: manifests-rules
+manifests-rules: ## Write the PrometheusRule of deploy/kubernetes from deploy/prometheus.
+	$(PYTHON) deploy/kubernetes/components/monitoring/generate.py >deploy/kubernetes/components/monitoring/rules.yaml
+
+.PHONY: executor
+executor: $(RAY)/installed ## Check and test the executor of Ray clusters, which is Python.
+	cd deploy/ray && $(RAY)/bin/ruff check . && $(RAY)/bin/ruff format --check . && $(RAY)/bin/mypy
+	cd deploy/ray && $(RAY)/bin/pytest --quiet
 
 .PHONY: licences
 licences: $(TOOLS)/installed ## Check licences, banned crates and sources.

@@ -10,6 +10,7 @@ use protox::prost::Message as _;
 fn main() -> Result<(), Box<dyn Error>> {
     compile_contracts()?;
     embed_templates()?;
+    embed_executor()?;
     build_plugins()
 }
 
@@ -42,6 +43,24 @@ fn embed_templates() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Writes the files of the executor, which the host ships to clusters, as an expression of paths and
+/// contents into `executor.rs`.
+fn embed_executor() -> Result<(), Box<dyn Error>> {
+    let root = PathBuf::from("../deploy/ray").canonicalize()?;
+    let package = root.join("conclave_executor");
+    let mut files = Vec::new();
+    collect(&package, &mut files)?;
+    let mut text = String::from("&[\n");
+    for file in &files {
+        let path = file.strip_prefix(&root)?;
+        writeln!(text, "    ({path:?}, include_bytes!({file:?})),")?;
+    }
+    text.push_str("]\n");
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
+    fs::write(out.join("executor.rs"), text)?;
+    Ok(())
+}
+
 /// Adds the files below a path, in order, without what tools leave there.
 fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), Box<dyn Error>> {
     if path.is_dir() {
@@ -60,7 +79,8 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), Box<dyn Error>> 
 /// into `grpc.bin`.
 fn compile_contracts() -> Result<(), Box<dyn Error>> {
     const PROTO: &str = "../proto";
-    const FILES: [&str; 5] = [
+    const FILES: [&str; 6] = [
+        "conclave/v1/clusters.proto",
         "conclave/v1/deliberations.proto",
         "conclave/v1/plugins.proto",
         "conclave/v1/records.proto",

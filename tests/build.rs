@@ -2,8 +2,8 @@
 
 use std::error::Error;
 
-/// The plugins of the product that tests run themselves, and the hostile ones.
-const COMPONENTS: [&str; 8] = [
+/// The plugins of the product that tests run themselves, and those of the tests.
+const COMPONENTS: [&str; 9] = [
     "agreement",
     "critique-revise",
     "first-strategy",
@@ -11,6 +11,7 @@ const COMPONENTS: [&str; 8] = [
     "hostile-scorer",
     "judge",
     "sample-vote",
+    "sampler",
     "steady",
 ];
 
@@ -24,7 +25,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// the host to that, and not to its own idea of it.
 fn compile_contract() -> Result<(), Box<dyn Error>> {
     const PROTO: &str = "../proto";
-    const FILES: [&str; 5] = [
+    const FILES: [&str; 6] = [
+        "conclave/v1/clusters.proto",
         "conclave/v1/deliberations.proto",
         "conclave/v1/plugins.proto",
         "conclave/v1/records.proto",

@@ -16,6 +16,8 @@ pub struct Errand {
     pub request: Request,
     /// Who is asked.
     pub endpoint: Endpoint,
+    /// Whether the host chose the endpoint by itself, so that it needs no permission.
+    pub own: bool,
     /// How many answers are wanted, from 1.
     pub choices: usize,
     /// Where the server is, if the host runs it.
@@ -38,10 +40,29 @@ impl Errand {
         Ok(Self {
             endpoint: request.endpoint.clone().ok_or_else(none)?,
             request: request.clone(),
+            own: false,
             choices: 1,
             placement: None,
             priority: None,
         })
+    }
+}
+
+impl Errand {
+    /// Names the work.
+    #[must_use]
+    pub fn work_id(&self) -> String {
+        work_id(&self.request, self.choices)
+    }
+}
+
+/// Names work, as [`Request::work_id`] does: several answers at once are other work than one.
+#[must_use]
+pub fn work_id(request: &Request, choices: usize) -> String {
+    let id = request.work_id();
+    match choices {
+        1 => id,
+        choices => format!("{id}-x{choices}"),
     }
 }
 

@@ -4,7 +4,9 @@
 pub mod access;
 pub mod arrivals;
 pub mod cli;
+pub mod clusters;
 pub mod config;
+pub mod dispatch;
 pub mod errand;
 pub mod events_page;
 pub mod grpc;
@@ -13,6 +15,8 @@ pub mod metrics;
 pub mod nats;
 pub mod openai;
 pub mod plugin_store;
+pub mod pool;
+pub mod ray;
 pub mod rehearsal;
 pub mod serve;
 pub mod signature;

@@ -85,6 +85,7 @@ async fn start(loaded: Loaded, metrics: Arc<Metrics>) -> anyhow::Result<Serving>
     let nats = serve::start_nats(&loaded).await?;
     let engine = serve::start_engine(loaded.config.engine(), &metrics)?;
     let plugins = serve::open_plugins(&loaded, &engine)?;
-    let host = Host::compose(loaded, journal, engine, plugins, nats, metrics)?;
+    let host = Host::compose(loaded, journal, engine, plugins, nats, metrics);
+    let host = Box::pin(host).await?;
     Ok(host.serve(listeners).await?)
 }

@@ -36,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::Access;
 use crate::arrivals::folder::Folder;
 use crate::arrivals::oci::Oci;
+use crate::clusters::{self, Clusters};
 use crate::config::{Config, Loaded, Server};
 use crate::grpc::Health;
 use crate::http::{Phase, Readiness};
@@ -52,14 +53,17 @@ use self::events::EventParts;
 pub use error::Error;
 pub use signals::{Signal, Signals};
 
-/// How long paused sessions may take to journal that they rest, and open calls to end.
+/// How long tasks may take to end, and open calls.
 ///
-/// With the grace period of 20 s by default, the two seconds of the last spans, and the second that
+/// With [`REST`] before it, the grace period of 20 s by default, the two seconds of the last spans, and the second that
 /// `main` leaves to threads, this stays below the 30 s after which Kubernetes kills.
-const DRAIN: Duration = Duration::from_secs(6);
+const DRAIN: Duration = Duration::from_secs(4);
 
 /// Probes, scrapers and watchers of pages; each has a connection of its own.
 const HTTP_CONNECTIONS_MAX: usize = 1_024;
+
+/// How much of that the sessions may take that were told to pause.
+const REST: Duration = Duration::from_secs(2);
 
 /// How long the last records may take to the audit log's file.
 const AUDIT_FLUSH: Duration = Duration::from_millis(500);
@@ -150,7 +154,9 @@ pub struct Host {
     config: Config,
     clock: Clock,
     tasks: Tasks,
+    stop: CancellationToken,
     journal: Arc<SqliteJournal>,
+    clusters: Arc<Clusters>,
     plugins: Arc<PluginStore>,
     import: Arc<Oci>,
     run: Arc<RunDeliberation>,
@@ -167,8 +173,8 @@ impl Host {
     /// Puts the parts together.
     ///
     /// # Errors
-    /// When the adapter of model servers cannot be made, or callers cannot be checked.
-    pub fn compose(
+    /// When the adapter of model servers or of a cluster cannot be made, or callers cannot be checked.
+    pub async fn compose(
         loaded: Loaded,
         journal: Arc<SqliteJournal>,
         engine: Arc<Engine>,
@@ -181,25 +187,50 @@ impl Host {
             api_keys,
             access,
             oci,
+            clusters,
+            nats: nats_settings,
             ..
         } = loaded;
+        let stop = CancellationToken::new();
         let access = Arc::new(Access::new(access)?);
         let tls = config.tls().map(Tls::load).transpose()?;
         let clock = Clock::system();
         let tasks = Tasks::default();
+        let openai = config.openai(api_keys);
+        let bounds = (&openai).into();
+        let direct = Arc::new(OpenAi::new(openai)?);
+        let settings = clusters::Settings {
+            config: &config,
+            clusters,
+            nats: nats_settings.as_ref(),
+            bounds,
+        };
+        let clusters = Clusters::compose(
+            settings,
+            direct,
+            nats.as_deref(),
+            clock.clone(),
+            &tasks,
+            &stop,
+        );
+        let clusters = Arc::new(clusters.await?);
         let events = EventParts::compose(&journal, nats, config.events.telling());
         let live = Live::default();
         let in_flight = Slots::new(config.inference.in_flight_max);
         let asked = Arc::clone(&journal);
         let nats = events.nats.clone();
+        let watched = Arc::clone(&clusters);
         let readiness = Readiness::new(
             move || {
                 let journal = Arc::clone(&asked);
                 async move { journal.healthy().await }
             },
             move || {
-                nats.as_ref()
-                    .map_or_else(Vec::new, |nats| nats.impairments())
+                let mut told = nats
+                    .as_ref()
+                    .map_or_else(Vec::new, |nats| nats.impairments());
+                told.extend(watched.impairments());
+                told
             },
         );
         let parts = measure::Parts {
@@ -211,8 +242,9 @@ impl Host {
             events: &events,
         };
         measure::measure(&metrics, &config, &parts);
-        let openai = OpenAi::new(config.openai(api_keys))?;
-        let inference = MeteredInference::new(openai, Arc::clone(&metrics.generations));
+        let dispatcher = clusters.dispatcher(&tasks);
+        clusters.measure(&metrics, &dispatcher.savings());
+        let inference = MeteredInference::new(dispatcher, Arc::clone(&metrics.generations));
         let import = Arc::new(Oci::new(oci)?);
         let calls = Arc::clone(&metrics.plugins);
         let runtime = WasmRuntime::new(engine, plugins.clone());
@@ -237,13 +269,16 @@ impl Host {
             run.clone(),
             clock.clone(),
             config.terms(),
-        );
+        )
+        .bounded_by(clusters.clone());
         let follow = FollowDeliberation::new(journal.clone(), journal.clone(), live);
         Ok(Self {
             config,
             clock,
             tasks,
+            stop,
             journal,
+            clusters,
             plugins,
             import,
             run,
@@ -277,7 +312,7 @@ impl Host {
     pub async fn serve(mut self, listeners: Listeners) -> Result<Serving, Error> {
         let Listeners { grpc, http } = listeners;
         let (grpc_addr, http_addr) = (grpc.addr, http.addr);
-        let stop = CancellationToken::new();
+        let stop = self.stop.clone();
         let pages = http::serve(
             self.incoming(http, Protocol::Http)?,
             Arc::clone(&self.access),
@@ -297,6 +332,7 @@ impl Host {
         let folder = self.load_plugins().await?;
         self.events.start(&self.tasks, &stop);
         canaries::start(&self.plugins, &self.access, &self.tasks, &stop);
+        self.clusters.start(&self.tasks, &stop);
         self.recover(&stop).await?;
         let access = Arc::clone(&self.access);
         let (server, accepting) = grpc::server(self.services(), access, self.config.grpc()).await;
@@ -371,6 +407,7 @@ impl Host {
     fn services(&self) -> grpc::Host {
         let journal = Arc::clone(&self.journal);
         let has_server = self.config.has_model_server();
+        let clusters = Arc::clone(&self.clusters);
         let (nats, outbox) = (self.events.nats.clone(), self.events.outbox.clone());
         let policy = self.config.terms().policy;
         grpc::Host {
@@ -392,10 +429,12 @@ impl Host {
             component_bytes_max: self.config.plugins.limits.component_bytes_max,
             components: self.plugins.clone(),
             clock: self.clock.clone(),
+            clusters: self.clusters.clone(),
             health: Arc::new(move || {
                 let journal = Arc::clone(&journal);
                 let told = nats.as_ref().is_none_or(|nats| nats.is_connected())
-                    && !outbox.as_ref().is_some_and(|outbox| outbox.is_impaired());
+                    && !outbox.as_ref().is_some_and(|outbox| outbox.is_impaired())
+                    && clusters.impairments().is_empty();
                 Box::pin(async move {
                     match (has_server && journal.healthy().await, told) {
                         (true, true) => Health::Healthy,
@@ -445,6 +484,7 @@ impl Serving {
         readiness.enter(Phase::Stopping);
         self.accepting.set(false).await;
         let paused = stop::end_or_pause(run.live(), config.shutdown_grace()).await;
+        stop::rested(run.live(), REST).await;
         self.stop.cancel();
         if !tasks.drained(DRAIN).await {
             tracing::warn!("some tasks did not end; the journal holds what is durable");

@@ -5,6 +5,7 @@
 //! a process of its own, for each of the benchmarks of [`Name`]. README.md says what the figures mean.
 
 mod bare;
+mod clusters;
 mod disk;
 mod instance;
 mod isolation;
@@ -49,10 +50,11 @@ enum Name {
     Isolation,
     Swap,
     Restart,
+    Clusters,
 }
 
 impl Name {
-    const ALL: [(&'static str, Self); 10] = [
+    const ALL: [(&'static str, Self); 11] = [
         ("disk", Self::Disk),
         ("throughput", Self::Throughput),
         ("submit", Self::Submit),
@@ -63,6 +65,7 @@ impl Name {
         ("isolation", Self::Isolation),
         ("swap", Self::Swap),
         ("restart", Self::Restart),
+        ("clusters", Self::Clusters),
     ];
 
     fn parse(text: &str) -> anyhow::Result<Self> {
@@ -154,6 +157,7 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
             Name::Isolation => report.isolation = Box::pin(isolation::measure(count)).await?,
             Name::Swap => report.swap = Some(swap::measure(count).await?),
             Name::Restart => report.restart = Some(restart::measure().await?),
+            Name::Clusters => report.clusters = Some(Box::pin(clusters::measure(count)).await?),
         }
         note(&format!(" {} s\n", began.elapsed().as_secs()))?;
     }

@@ -142,13 +142,13 @@ impl Processes {
 
 /// The model server, ended when this is dropped.
 #[derive(Debug)]
-struct Stub {
+pub(crate) struct Stub {
     process: Child,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Stub {
-    fn start() -> anyhow::Result<Self> {
+    pub(crate) fn start() -> anyhow::Result<Self> {
         let process = bare_command(&built("stub-model-server")?)
             .stdout(Stdio::piped())
             .spawn()

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use crate::clusters::Ways;
 use crate::isolation::Beside;
 use crate::memory::Memory;
 use crate::numbers::Latencies;
@@ -27,6 +28,7 @@ pub(crate) struct Report {
     pub(crate) isolation: Vec<Beside>,
     pub(crate) swap: Option<Swaps>,
     pub(crate) restart: Option<Restart>,
+    pub(crate) clusters: Option<Ways>,
 }
 
 /// One line of the summary.
@@ -174,8 +176,51 @@ impl Report {
                 Some(("below 1 s".to_owned(), again < 1.0)),
             );
         }
+        if let Some(ways) = &self.clusters {
+            rows.extend(ways_rows(ways));
+        }
         rows
     }
+}
+
+/// What the ways to an engine cost.
+fn ways_rows(ways: &Ways) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let mut row = |what: &str, figure: String, goal: Option<Goal>| {
+        rows.push(Row {
+            what: what.to_owned(),
+            figure,
+            goal,
+        });
+    };
+    row(
+        "one generation by a bare client, p50 / p95 / p99, ms",
+        percentiles(&ways.bare),
+        None,
+    );
+    for (name, way, goal) in [("direct", &ways.direct, 0.5), ("pool", &ways.pool, 8.0)] {
+        let [p50, p95] = [0.5, 0.95].map(|share| ways.overhead_ms(way, share));
+        let goal = Some((format!("p50 within {goal} ms"), p50 <= goal));
+        let what = format!("what `{name}` adds to it, p50 / p95, ms");
+        row(&what, format!("{p50:.2} / {p95:.2}"), goal);
+    }
+    for (name, rate, goal) in [
+        ("a bare client", ways.bare_rate, None),
+        ("`direct`", ways.direct_rate, None),
+        ("`pool`", ways.pool_rate, Some(1_000.0)),
+    ] {
+        let goal = goal.map(|goal| (format!("{goal:.0} or more"), rate >= goal));
+        let what = format!("generations a second by {name}, 128 at once");
+        row(&what, format!("{rate:.0}"), goal);
+    }
+    for (name, cancels) in [
+        ("direct", &ways.direct_cancel),
+        ("pool", &ways.pool_cancel),
+    ] {
+        let what = format!("cancel of `{name}` until the server sees it, p50 / p95 / p99, ms");
+        row(&what, percentiles(cancels), p95_below(cancels, 150));
+    }
+    rows
 }
 
 fn p95_below(latencies: &Latencies, ms: u32) -> Option<Goal> {

@@ -49,6 +49,17 @@ impl NatsPlace {
         format!("nats://{}", self.addr)
     }
 
+    /// Loses what a server that has ended had kept.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn forget(&self) -> anyhow::Result<()> {
+        for entry in std::fs::read_dir(self.store.path())? {
+            std::fs::remove_dir_all(entry?.path())?;
+        }
+        Ok(())
+    }
+
     /// Starts a server, and waits until it answers.
     ///
     /// # Errors

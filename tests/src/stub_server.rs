@@ -11,11 +11,13 @@
 
 mod answer;
 mod behaviour;
+mod body;
 mod chat;
 mod gate;
 mod plan;
 mod record;
 mod service;
+mod writer;
 
 use std::convert::Infallible;
 use std::io;

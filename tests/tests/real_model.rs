@@ -8,30 +8,15 @@ use std::process::{Command, Stdio};
 
 use conclave_tests::binary;
 use conclave_tests::command::{Ran, conclave_with};
-use conclave_tests::patience::within;
+use conclave_tests::local_model::weights;
 use conclave_tests::stub_server::StubServer;
 use tokio::net::TcpStream;
-
-/// Fetches the weights as the README does, unless they are there: their path.
-async fn weights() -> String {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../host/local-model/fetch-model.sh");
-    let mut command = Command::new("sh");
-    command.arg(script);
-    let ended = tokio::task::spawn_blocking(move || command.output());
-    let ended = within("the weights", ended)
-        .await
-        .expect("they come")
-        .expect("it does not panic");
-    let fetched = Ran::from(ended.expect("sh can be started"));
-    assert_eq!(fetched.code, Some(0), "{fetched:?}");
-    fetched.out.trim().to_owned()
-}
 
 /// Runs the demo, which keeps in `scratch` what lives no longer than it. The name of that directory
 /// is in the environment of every process that it starts.
 async fn demo(scratch: &str) -> Ran {
     let model = binary::built("conclave-local-model").expect("the demo needs it");
-    let weights = weights().await;
+    let weights = weights().await.expect("they come");
     let variables = [
         (
             "CONCLAVE_LOCAL_MODEL",

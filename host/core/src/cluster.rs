@@ -156,14 +156,16 @@ pub trait Cluster: Send + Sync {
     /// [`Cluster::jobs`] says so.
     async fn stop(&self, submission_id: &str) -> Result<(), Error>;
 
-    /// Makes the cluster forget a job that has ended; one that is not there is forgotten already.
+    /// Makes the cluster forget a job that has ended; one that is not there is forgotten already. Its id
+    /// is best not used again: for a second or two, a cluster may take the new job's end from the old one.
     async fn delete(&self, submission_id: &str) -> Result<(), Error>;
 
     /// The end of a job's log, this many bytes at most, cut at a line.
     async fn log_tail(&self, submission_id: &str, bytes_max: usize) -> Result<String, Error>;
 
-    /// Uploads a zip archive of this name unless the cluster has it; its URI, for
-    /// [`JobSpec::working_dir`].
+    /// Uploads a zip archive unless the cluster has one of this name; its URI, for
+    /// [`JobSpec::working_dir`]. The name, without `.zip`, is of `[A-Za-z0-9_-]` and tells the content: it
+    /// holds a digest. A cluster may forget an archive that no job has used for ten minutes.
     async fn upload(&self, name: &str, zip: Vec<u8>) -> Result<String, Error>;
 
     /// The cluster's nodes.

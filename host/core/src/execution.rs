@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 /// The path of a generation from the host to an engine. Clients see no difference.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Execution {
     /// The host calls the model server itself, which is fastest.

@@ -1,14 +1,17 @@
 //! The deliberations that this host holds: how others watch them, wait for them and stop them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{broadcast, watch};
 
-use crate::entry::Record;
+use crate::cluster::Placement;
+use crate::entry::{Entry, Record};
+use crate::execution::Execution;
 use crate::ids::{DeliberationId, JobId};
+use crate::inference::Progress;
 
 /// What a watcher sees.
 #[derive(Clone, Debug)]
@@ -54,12 +57,27 @@ pub enum Standing {
 /// Updates that a watcher may fall behind before it reads from the journal again.
 const UPDATES_BUFFERED: usize = 256;
 
+/// A generation that is on its way.
+#[derive(Clone, Debug)]
+pub struct OpenGeneration {
+    /// Its number.
+    pub job: JobId,
+    /// Whether it is known to have begun.
+    pub is_running: bool,
+    /// Where it runs, where that is known.
+    pub placement: Option<Arc<Placement>>,
+}
+
 /// One deliberation that this host holds.
 #[derive(Debug)]
 pub struct Handle {
     accepted: Arc<Record>,
     durable: AtomicBool,
     sending: AtomicBool,
+    /// Whether a generation of it has been seen to run in a place that is known.
+    placed: AtomicBool,
+    /// Generations on their way.
+    open: Mutex<BTreeMap<JobId, Arc<Progress>>>,
     updates: Mutex<Option<broadcast::Sender<Update>>>,
     wish: watch::Sender<Wish>,
     standing: watch::Sender<Standing>,
@@ -71,6 +89,8 @@ impl Handle {
             accepted,
             durable: AtomicBool::new(false),
             sending: AtomicBool::new(false),
+            placed: AtomicBool::new(false),
+            open: Mutex::default(),
             updates: Mutex::new(None),
             wish: watch::Sender::new(Wish::Run),
             standing: watch::Sender::new(Standing::Running),
@@ -101,6 +121,56 @@ impl Handle {
 
     pub(crate) fn note_sending(&self) {
         self.sending.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a generation of it has begun, as far as that is known: one that waits in a cluster's queue
+    /// has not.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        let Entry::Accepted(accepted) = &self.accepted.entry else {
+            return false;
+        };
+        match accepted.request.execution {
+            Execution::Direct => self.is_sending(),
+            Execution::Pool | Execution::Job => {
+                self.placed.load(Ordering::Relaxed) || !self.placements().is_empty()
+            }
+        }
+    }
+
+    /// Where its generations run now, as far as that is known.
+    #[must_use]
+    pub fn placements(&self) -> Vec<(JobId, Arc<Placement>)> {
+        let open = self.open_generations().into_iter();
+        open.filter_map(|one| Some((one.job, one.placement?)))
+            .collect()
+    }
+
+    /// Its generations that are on their way, in the order of their numbers.
+    #[must_use]
+    pub fn open_generations(&self) -> Vec<OpenGeneration> {
+        let open = lock(&self.open);
+        open.iter()
+            .map(|(job, progress)| {
+                let placement = progress.placement();
+                OpenGeneration {
+                    job: *job,
+                    is_running: placement.is_some() || progress.tokens() > 0,
+                    placement,
+                }
+            })
+            .collect()
+    }
+
+    pub(crate) fn note_open(&self, job: JobId, progress: &Arc<Progress>) {
+        lock(&self.open).insert(job, Arc::clone(progress));
+    }
+
+    pub(crate) fn note_ended(&self, job: JobId) {
+        let ended = lock(&self.open).remove(&job);
+        if ended.is_some_and(|progress| progress.placement().is_some()) {
+            self.placed.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Receives what happens from now on.

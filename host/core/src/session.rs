@@ -40,6 +40,7 @@ use crate::live::{Handle, Wish, lock};
 use crate::observer::Observers;
 use crate::outcome::{Cause, CauseKind, Outcome, Proposal, Verdict};
 use crate::plugin::Kind;
+use crate::retry::Retry;
 use crate::runtime::{self, PluginTask, Runtime};
 use crate::slots::Slots;
 use crate::span::SessionSpans;
@@ -47,7 +48,6 @@ use crate::tasks::Tasks;
 use crate::wave::Wave;
 
 use self::chance::Chance;
-pub use self::generation::Retry;
 pub use self::guest::Guest;
 use self::history::{History, Script};
 use self::jobs::Jobs;
@@ -357,6 +357,7 @@ impl Session {
 
     /// Journals that a generation ended because nobody wants it any more, and aborts it.
     fn abandon(&self, job: JobId, run: Option<jobs::Run>) {
+        self.handle.note_ended(job);
         let wasted_tokens = run.map_or(0, jobs::Run::abort);
         self.log.append(Entry::Completed {
             job,

@@ -1,6 +1,7 @@
 //! Accepts a deliberation: checks it, pins its plugins, journals it, and starts it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::channel::Asking;
 use crate::clock::Clock;
@@ -24,6 +25,34 @@ pub struct Terms {
     pub limits: Limits,
 }
 
+/// Says whether there is anything to run a request on.
+pub trait Capacity: Send + Sync {
+    /// Looks at what is known, and asks nobody.
+    ///
+    /// # Errors
+    /// Why the request would wait in vain.
+    fn check(&self, request: &DeliberationRequest) -> Result<(), NoCapacity>;
+}
+
+/// Why a request would wait in vain.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoCapacity {
+    /// Every server that it could go to is busy, and as many generations wait as may.
+    #[error("every server of the request's models is busy, and their queue is full")]
+    Full {
+        /// When there is likely to be room again.
+        retry_after: Duration,
+    },
+    /// Nothing that it could go to works.
+    #[error("nothing that could run the request works: {reason}")]
+    Down {
+        /// What does not.
+        reason: String,
+        /// When it is tried again.
+        retry_after: Duration,
+    },
+}
+
 /// Accepts deliberations.
 pub struct SubmitDeliberation {
     journal: Arc<dyn Journal>,
@@ -31,6 +60,7 @@ pub struct SubmitDeliberation {
     run: Arc<RunDeliberation>,
     clock: Clock,
     terms: Terms,
+    capacity: Option<Arc<dyn Capacity>>,
 }
 
 /// What a client submits.
@@ -86,6 +116,9 @@ pub enum Error {
     /// The host is full.
     #[error(transparent)]
     Full(#[from] Full),
+    /// There is nothing to run it on.
+    #[error(transparent)]
+    NoCapacity(#[from] NoCapacity),
     /// The journal did not take it.
     #[error("the deliberation could not be journaled")]
     Journal(#[from] journal::Error),
@@ -107,7 +140,15 @@ impl SubmitDeliberation {
             run,
             clock,
             terms,
+            capacity: None,
         }
+    }
+
+    /// Refuses what it says cannot run.
+    #[must_use]
+    pub fn bounded_by(mut self, capacity: Arc<dyn Capacity>) -> Self {
+        self.capacity = Some(capacity);
+        self
     }
 
     /// Accepts a deliberation. When this has returned, it is durable and on its way. Dropping the
@@ -134,6 +175,9 @@ impl SubmitDeliberation {
             return self.compare(existing.id, &key.key, &request).await;
         }
         let request = submission.draft.parse(&self.terms.policy)?;
+        if let Some(capacity) = &self.capacity {
+            capacity.check(&request)?;
+        }
         let id = DeliberationId::generate();
         let (strategy, scorer) = self.assign(&id, &tenant, &request).await?;
         let place = self.run.place()?;

@@ -32,11 +32,11 @@ pub(crate) struct Cli {
     #[arg(long, default_value = "smollm2-135m-instruct")]
     pub(crate) name: String,
 
-    /// Requests decoded at once.
+    /// Answers decoded at once; a request may ask for as many.
     #[arg(long, default_value = "8")]
     pub(crate) slots: NonZeroUsize,
 
-    /// Requests that may wait for a slot; beyond, the answer is 429.
+    /// Answers that may wait for a slot; beyond, requests get 429.
     #[arg(long, default_value = "64")]
     pub(crate) queue: usize,
 

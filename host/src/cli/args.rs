@@ -6,6 +6,8 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use conclave_core::plugin::PluginChoice;
 
+use super::cluster::args::ClusterCommand;
+use super::cluster::help as cluster_help;
 use super::help;
 use super::new::{Kind, Language};
 use super::steer::args::SteerCommand;
@@ -84,6 +86,12 @@ pub enum Command {
     /// A plugin is a WebAssembly component of one of the worlds of `conclave:deliberation`.
     #[command(subcommand, after_help = help::PLUGIN)]
     Plugin(PluginCommand),
+    /// Show and steer Ray clusters and the models that a host serves.
+    ///
+    /// A host starts model servers and executors as Ray jobs, restarts those that fail, and goes on with
+    /// those that run after its own restart.
+    #[command(subcommand, after_help = cluster_help::CLUSTER)]
+    Cluster(ClusterCommand),
     /// Print a script by which a shell completes this command.
     ///
     /// The script knows the commands and options of this very build: print it again after an update.

@@ -1,5 +1,6 @@
 //! `serve --check`: the effective configuration, and what can be checked without serving.
 
+mod clusters;
 mod dependencies;
 
 use std::sync::Arc;

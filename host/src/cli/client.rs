@@ -1,5 +1,6 @@
 //! The gRPC client of the commands.
 
+mod clusters;
 mod plugins;
 
 use std::path::Path;
@@ -16,6 +17,7 @@ use tonic::{Request, Status, Streaming};
 use super::args::Connection;
 use super::failure::{Refused, Usage};
 use super::pb;
+use super::pb::clusters_client::ClustersClient;
 use super::pb::deliberations_client::DeliberationsClient;
 use super::pb::plugins_client::PluginsClient;
 use super::pb::records_client::RecordsClient;
@@ -37,6 +39,7 @@ pub(super) struct Client {
     inner: DeliberationsClient<Authorized>,
     records: RecordsClient<Authorized>,
     plugins: PluginsClient<Authorized>,
+    clusters: ClustersClient<Authorized>,
 }
 
 /// A connection that sends the token, if there is one, with every call.
@@ -149,7 +152,8 @@ impl Client {
         let records = RecordsClient::new(channel.clone());
         Ok(Self {
             records: records.max_decoding_message_size(MESSAGE_BYTES_MAX),
-            plugins: PluginsClient::new(channel),
+            plugins: PluginsClient::new(channel.clone()),
+            clusters: ClustersClient::new(channel),
             inner: inner
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX),

@@ -31,6 +31,26 @@ pub(super) fn deliberation(one: &pb::Deliberation) -> Value {
         "outcome": one.outcome.as_ref().map(outcome),
         "failure": one.failure.as_ref().map(failure),
         "cancel_reason": one.cancel_reason,
+        "execution": one.execution,
+        "open_generations": one.open_generations.iter().map(open_generation).collect::<Vec<_>>(),
+    }))
+}
+
+fn open_generation(one: &pb::OpenGeneration) -> Value {
+    compact(json!({
+        "job": one.job,
+        "running": one.running,
+        "placement": one.placement.as_ref().map(placement),
+    }))
+}
+
+/// Where a generation runs.
+pub(super) fn placement(one: &pb::Placement) -> Value {
+    compact(json!({
+        "cluster": one.cluster,
+        "submission_id": one.submission_id,
+        "actor": one.actor,
+        "node": one.node,
     }))
 }
 

@@ -6,6 +6,7 @@
 mod args;
 mod check;
 mod client;
+pub mod cluster;
 mod commands;
 mod completions;
 mod costs;
@@ -103,6 +104,7 @@ pub async fn run(command: Command, environment: &Environment) -> ExitCode {
         Command::Plugin(PluginCommand::Steer(command)) => {
             Box::pin(steer::run(command, &mut terminal)).await
         }
+        Command::Cluster(command) => Box::pin(cluster::run(command, &mut terminal)).await,
         Command::Token(TokenCommand::New(args)) => token::new(args, &mut terminal),
         Command::Token(TokenCommand::Hash(args)) => token::hash(args, &mut terminal),
     };
@@ -150,6 +152,7 @@ fn wants_json(command: &Command) -> bool {
         Command::Plugin(PluginCommand::List(args)) => args.connection.json,
         Command::Plugin(PluginCommand::Inspect(args)) => args.connection.json,
         Command::Plugin(PluginCommand::Steer(command)) => command.connection().json,
+        Command::Cluster(command) => command.connection().json,
         Command::Token(TokenCommand::New(args)) => args.json,
         Command::Token(TokenCommand::Hash(args)) => args.json,
     }

@@ -5,14 +5,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use conclave_core::endpoint::{AllowedOrigins, Endpoint};
+use conclave_core::execution::Execution;
 use conclave_core::ids::ModelName;
 use conclave_core::limits::Limits;
 use conclave_core::plugin::{Kind, PluginChoice};
 use conclave_core::request::Policy;
-use conclave_core::session::Retry;
+use conclave_core::retry::Retry;
 use conclave_core::submit::Terms;
 
 use super::routing::{self, NamedPlugin};
+use super::models::Model;
 use super::settings::Config;
 use crate::grpc;
 use crate::openai::{self, ApiKey};
@@ -23,13 +25,16 @@ impl Config {
     #[must_use]
     pub fn terms(&self) -> Terms {
         let (inference, limits) = (&self.inference, &self.limits);
+        let replaced = self.models.values().flat_map(|model| &model.replaces);
+        let mut names = self.models.keys();
+        let only = names.next().filter(|_| names.next().is_none());
         Terms {
             policy: Policy {
-                models: BTreeSet::new(),
+                models: self.models.keys().map(ModelName::new).collect(),
                 execution_default: inference.execution,
                 endpoint_default: inference.endpoint.clone(),
-                allowed: AllowedOrigins::new(&inference.allowed_endpoints),
-                model_default: inference.model.clone().map(ModelName::new),
+                allowed: AllowedOrigins::new(inference.allowed_endpoints.iter().chain(replaced)),
+                model_default: inference.model.as_ref().or(only).map(ModelName::new),
                 routing: routing::of(&self.routing),
                 strategy_default: choice(&self.plugins.strategy_default),
                 scorer_default: choice(&self.plugins.scorer_default),
@@ -78,7 +83,16 @@ impl Config {
     /// Whether any generation could be sent anywhere.
     #[must_use]
     pub fn has_model_server(&self) -> bool {
-        self.inference.endpoint.is_some() || !self.inference.allowed_endpoints.is_empty()
+        let inference = &self.inference;
+        let named = inference.endpoint.is_some() || !inference.allowed_endpoints.is_empty();
+        named || !self.models.is_empty()
+    }
+
+    /// How generations may reach an engine.
+    #[must_use]
+    pub fn executions(&self) -> BTreeSet<Execution> {
+        let routed = self.routing.iter().filter_map(|rule| rule.execution);
+        routed.chain([self.inference.execution]).collect()
     }
 
     /// How failed generations are tried again.
@@ -100,6 +114,7 @@ impl Config {
             .chain(&inference.allowed_endpoints);
         openai::Settings {
             allowed: allowed.cloned().collect(),
+            own_https: self.models.values().any(Model::is_https),
             api_keys,
             connect_timeout: Duration::from_secs(inference.connect_timeout_seconds),
             first_byte_timeout: Duration::from_secs(inference.first_byte_timeout_seconds),

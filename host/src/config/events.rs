@@ -174,6 +174,12 @@ fn read(key: &'static str, path: &Path) -> Result<String, Wrong> {
 pub struct NatsUrl(String);
 
 impl NatsUrl {
+    /// The addresses as they were written, with what they hold of secrets.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
     fn servers(&self) -> std::io::Result<Vec<ServerAddr>> {
         let addresses = self.0.split(',').map(str::trim);
         let addresses = addresses.filter(|address| !address.is_empty());

@@ -19,7 +19,8 @@ pub(super) fn all() -> BTreeMap<String, Value> {
 
 fn flatten(path: &str, value: Value, keys: &mut BTreeMap<String, Value>) {
     match value {
-        Value::Object(table) => {
+        // One whose members an operator names is a value of its own.
+        Value::Object(table) if !table.is_empty() => {
             for (name, value) in table {
                 flatten(&below(path, &name), value, keys);
             }

@@ -13,7 +13,7 @@ use super::settings::Config;
 use super::{Flag, keys, legacy};
 
 /// The keys whose values may hold a secret by mistake, with what they must be: they are never shown.
-const SECRETS: [(&str, &str); 3] = [
+const SECRETS: [(&str, &str); 5] = [
     (
         "inference.keys",
         "must be a list of tables with `endpoint` and one of `api_key_file`, `api_key_env`",
@@ -27,6 +27,15 @@ const SECRETS: [(&str, &str); 3] = [
         "access.tokens",
         "must be a list of tables with `name`, `role` (viewer, client or operator), one of `sha256`, \
          `sha256_file`, and if need be `tenant` and `expires`",
+    ),
+    (
+        "clusters",
+        "must be a list of tables with `name`, `address`, and if need be more",
+    ),
+    (
+        "models",
+        "must be a table of tables, each with one of `vllm`, `entrypoint` and `endpoints`, and if need \
+         be more",
     ),
 ];
 
@@ -111,6 +120,17 @@ impl Merged {
         }
     }
 
+    /// As [`Merged::add_values`], for a key that no other layer sets; whether it is such a one.
+    pub(super) fn add_unless_set(&mut self, one: legacy::Translated) -> bool {
+        if self.values.contains_key(one.key) {
+            return false;
+        }
+        let value = self.value_of(one.key, &one.text);
+        let origin = Origin::Variable(one.variable.to_owned());
+        self.add(one.key.to_owned(), value, origin);
+        true
+    }
+
     pub(super) fn add_variables(&mut self, environment: &Environment) {
         let names: Vec<_> = self
             .defaults
@@ -171,6 +191,11 @@ impl Merged {
                         .map(|entry| Value::String(entry.to_owned()))
                         .collect(),
                 )
+            }
+            Some(Json::Object(_)) => {
+                let table = toml::from_str::<Table>(&format!("table = {text}"));
+                let table = table.ok().and_then(|mut table| table.remove("table"));
+                table.unwrap_or_else(|| Value::String(text.to_owned()))
             }
             Some(Json::Null) => optional(key, text),
             _ => Value::String(text.to_owned()),
@@ -249,22 +274,29 @@ fn rule(default: &Json, value: &Value, message: &str) -> String {
         (Json::Array(_), _) => {
             "must be a list: entries with commas between them, or a TOML array".to_owned()
         }
+        (Json::Object(_), Value::Table(_)) => format!("does not fit: {message}"),
+        (Json::Object(_), _) => "must be a table of tables".to_owned(),
         (Json::String(_) | Json::Null, Value::String(_)) if message.starts_with("must ") => {
             message.to_owned()
         }
         (Json::String(_) | Json::Null, Value::String(_)) => format!("does not fit: {message}"),
         (Json::String(_) | Json::Null, _) => "must be a text".to_owned(),
-        _ => message.to_owned(),
     }
 }
 
 fn bad_value(key: &str, value: &Value, origin: Origin, rule: &str) -> Problem {
-    if let Some((_, rule)) = SECRETS.iter().find(|(secret, _)| *secret == key) {
+    if let Some((_, known)) = SECRETS.iter().find(|(secret, _)| *secret == key) {
+        let wrong = rule.strip_prefix("does not fit: ").unwrap_or_default();
+        // What names a member and no value, or is a rule of our own.
+        let tells = ["unknown field", "missing field", "must "];
+        let tells = tells.iter().any(|start| wrong.starts_with(start));
+        let wrong = wrong.lines().next().filter(|_| tells);
+        let wrong = wrong.map_or_else(String::new, |wrong| format!("; {wrong}"));
         return Problem::BadValue {
             key: key.to_owned(),
             value: "hidden".to_owned(),
             origin,
-            rule: (*rule).to_owned(),
+            rule: format!("{known}{wrong}"),
         };
     }
     let rule = rule.trim_end().replace('\n', ", ");
@@ -284,6 +316,8 @@ pub(super) fn unknown_variables(environment: &Environment, config: &Config) -> V
     known.extend(keys.filter_map(|key| key.api_key_env.clone()));
     let credentials = config.plugins.oci.credentials.iter();
     known.extend(credentials.filter_map(|one| one.password_env.clone()));
+    let clusters = config.clusters.iter();
+    known.extend(clusters.filter_map(|one| one.token_env.clone()));
     let unknown = environment.iter().filter(|(name, value)| {
         name.starts_with(keys::PREFIX)
             && !name.starts_with(TESTS)

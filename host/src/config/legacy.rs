@@ -8,6 +8,8 @@ use super::keys;
 pub(super) struct Legacy {
     pub(super) values: Vec<Translated>,
     pub(super) notices: Vec<String>,
+    /// The one cluster, where no other one is configured.
+    pub(super) cluster: Option<Translated>,
 }
 
 /// A variable of old as a key's value.
@@ -21,8 +23,8 @@ pub(super) struct Translated {
 /// The port that gRPC listened on, on all interfaces.
 pub(super) const GRPC_PORT: &str = "GRPC_PORT";
 
-/// Parts that this build does not have yet.
-const NOT_USED_YET: [&str; 2] = ["RAY_ADDRESS", "RAY_DASHBOARD_URL"];
+/// Where the one cluster is; the dashboard goes first, since it is what the host calls.
+const RAY: [&str; 2] = ["RAY_DASHBOARD_URL", "RAY_ADDRESS"];
 
 const NATS_URL: &str = "NATS_URL";
 const ENABLE_NATS: &str = "ENABLE_NATS";
@@ -118,18 +120,20 @@ pub(super) fn read(environment: &Environment) -> Legacy {
         legacy.add_nats(environment);
     }
     legacy.values.extend(open_telemetry(environment, outdone));
-    let unused: Vec<_> = NOT_USED_YET
-        .into_iter()
-        .filter(|name| environment.get(name).is_some())
-        .collect();
-    if !unused.is_empty() {
-        let verb = if unused.len() == 1 { "is" } else { "are" };
-        legacy.notices.push(format!(
-            "{} {verb} accepted, but not used yet: generations run on OpenAI-compatible endpoints",
-            unused.join(", ")
-        ));
-    }
+    legacy.cluster = cluster(environment);
     legacy
+}
+
+/// The cluster that deployments of old name by a variable, as a list of one.
+fn cluster(environment: &Environment) -> Option<Translated> {
+    let named = |variable| Some((variable, environment.get(variable)?));
+    let (variable, address) = RAY.into_iter().find_map(named)?;
+    let address = toml::Value::String(address.to_owned());
+    Some(Translated {
+        variable,
+        key: "clusters",
+        text: format!("[{{ name = \"ray\", address = {address} }}]"),
+    })
 }
 
 #[cfg(test)]

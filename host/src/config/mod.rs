@@ -6,6 +6,7 @@
 
 mod access;
 mod callers;
+mod clusters;
 mod domain;
 mod environment;
 mod events;
@@ -15,6 +16,7 @@ mod keys;
 mod layers;
 mod legacy;
 mod level;
+mod models;
 mod oci;
 mod problem;
 mod reference;
@@ -39,9 +41,11 @@ use crate::openai::ApiKey;
 use crate::plugin_store::{Named, Rules};
 
 pub use access::{Access, AccessCertificate, AccessMode, AccessToken, Jwt, Tls};
+pub use clusters::{Cluster, ClusterSettings, Executor, ExecutorSettings};
 pub use environment::Environment;
 pub use events::{Events, NatsUrl};
 pub use level::{InvalidLevel, Level};
+pub use models::Model;
 pub use oci::{Oci, OciCredentials};
 pub use problem::{Error, Origin, Problem};
 pub use reference::reference;
@@ -82,6 +86,8 @@ pub struct Loaded {
     pub api_keys: Vec<(Endpoint, ApiKey)>,
     /// How NATS is used, if it is.
     pub nats: Option<nats::Settings>,
+    /// The Ray clusters, in the order of the configuration.
+    pub clusters: Vec<ClusterSettings>,
     /// From which registries components may be fetched.
     pub oci: crate::arrivals::oci::Settings,
     /// Whom the host lets in.
@@ -123,10 +129,17 @@ pub fn load(sources: &Sources) -> Result<Loaded, Error> {
     if let Some(path) = &sources.file {
         merged.add_file(path)?;
     }
-    let legacy = legacy::read(&sources.environment);
+    let mut legacy = legacy::read(&sources.environment);
     merged.add_values(legacy.values);
     merged.add_variables(&sources.environment);
     merged.add_flags(&sources.flags);
+    if let Some(cluster) = legacy.cluster {
+        let variable = cluster.variable;
+        if !merged.add_unless_set(cluster) {
+            let notice = format!("{variable} is not used: `clusters` is set too");
+            legacy.notices.push(notice);
+        }
+    }
     let (config, origins, mut problems) = merged.into_config();
     problems.extend(rules::broken(&config, &origins));
     let keys_origin = origins.get("inference.keys").unwrap_or(&Origin::Default);
@@ -135,6 +148,8 @@ pub fn load(sources: &Sources) -> Result<Loaded, Error> {
     problems.extend(unreadable);
     let (oci, unreadable) = oci::read(&config, &sources.environment, &origins);
     problems.extend(unreadable);
+    let (clusters, unusable) = clusters::read(&config, &sources.environment, &origins);
+    problems.extend(unusable);
     let (nats, unusable) = config.events.nats(&origins);
     problems.extend(unusable);
     let (signatures, unusable) = signatures::read(&config.plugins, &origins);
@@ -168,6 +183,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Error> {
         config,
         api_keys,
         nats,
+        clusters,
         oci,
         access: callers.access,
         signatures,

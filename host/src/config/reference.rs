@@ -75,7 +75,7 @@ fn write_keys(text: &mut String, section: &Section) -> std::fmt::Result {
 fn write_members(text: &mut String, section: &Section) -> std::fmt::Result {
     writeln!(
         text,
-        "\n### `[[{}]]`\n\n{}\n",
+        "\n### `{}`\n\n{}\n",
         section.path, section.description
     )?;
     writeln!(text, "| member | value | what it is for |")?;

@@ -1,5 +1,8 @@
 //! Rules that types do not express: ranges, and what must fit together.
 
+mod clusters;
+mod models;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -23,10 +26,13 @@ pub(super) fn broken(config: &Config, origins: &BTreeMap<String, Origin>) -> Vec
     server(config, &mut rules);
     access(config, &mut rules);
     inference(config, &mut rules);
+    models::check(config, &mut rules);
     limits(config, &mut rules);
     plugins(config, &mut rules);
     oci(config, &mut rules);
     routing(config, &mut rules);
+    clusters::check(config, &mut rules);
+    clusters::check_executions(config, &mut rules);
     let events = &config.events;
     for (key, seconds) in [
         ("connect_timeout_seconds", events.connect_timeout_seconds),
@@ -112,6 +118,7 @@ fn inference(config: &Config, rules: &mut Rules<'_>) {
         inference.idle_connections_max,
         0..=65_536,
     );
+    rules.range("inference.choices_max", inference.choices_max, 1..=128);
     rules.range(
         "inference.in_flight_max",
         inference.in_flight_max,

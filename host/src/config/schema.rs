@@ -9,9 +9,10 @@ use super::settings::Config;
 /// A table of keys, or a list of tables.
 #[derive(Debug)]
 pub(super) struct Section {
-    /// Its path; empty for keys that stand in none.
+    /// Its path; empty for keys that stand in none. Of one of several tables, with its brackets.
     pub(super) path: String,
-    /// Whether it is a list of tables, whose members are no keys of their own.
+    /// Whether it is one of several tables, whose members are no keys of their own: of a list, or of a
+    /// table whose members an operator names.
     pub(super) is_list: bool,
     pub(super) description: String,
     pub(super) entries: Vec<Entry>,
@@ -74,7 +75,12 @@ impl<'a> Walk<'a> {
             }
             let item = resolved.get("items").map(|items| self.resolved(items));
             if let Some(item) = item.filter(|item| properties(item).is_some()) {
-                self.list(&key, item);
+                self.list(&format!("[[{key}]]"), item);
+            }
+            let named = resolved.get("additionalProperties");
+            let named = named.map(|named| self.resolved(named));
+            if let Some(named) = named.filter(|named| properties(named).is_some()) {
+                self.list(&format!("[{key}.NAME]"), named);
             }
             let entry = self.entry(key, described, resolved);
             self.sections[at].entries.push(entry);
@@ -82,18 +88,26 @@ impl<'a> Walk<'a> {
     }
 
     fn list(&mut self, path: &str, item: &'a Value) {
-        let members = properties(item).into_iter().flatten();
-        let entries = members
-            .map(|(name, property)| {
-                self.entry(name.clone(), text(property), self.resolved(property))
-            })
-            .collect();
+        let mut entries = Vec::new();
+        self.members("", item, &mut entries);
         self.sections.push(Section {
             path: path.to_owned(),
             is_list: true,
             description: text(item),
             entries,
         });
+    }
+
+    /// The members of a list's tables; those of a table within with its name before theirs.
+    fn members(&self, path: &str, table: &Value, entries: &mut Vec<Entry>) {
+        for (name, property) in properties(table).into_iter().flatten() {
+            let (key, resolved) = (keys::below(path, name), self.resolved(property));
+            if properties(resolved).is_some() {
+                self.members(&key, resolved, entries);
+            } else {
+                entries.push(self.entry(key, text(property), resolved));
+            }
+        }
     }
 
     fn entry(&self, key: String, mut description: String, schema: &Value) -> Entry {

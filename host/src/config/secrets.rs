@@ -1,8 +1,10 @@
 //! Reads the secrets that a configuration refers to.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use conclave_core::endpoint::Endpoint;
+use serde::Serializer;
 
 use super::environment::Environment;
 use super::problem::{Origin, Problem};
@@ -34,6 +36,14 @@ pub(super) fn read(
         }
     }
     (keys, problems)
+}
+
+/// The variables of an environment, whose values may be secrets, by their names alone.
+pub(super) fn hidden<S: Serializer>(
+    variables: &BTreeMap<String, String>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(variables.keys().map(|name| (name, "(hidden)")))
 }
 
 /// Where a secret is; each with the field's name.

@@ -1,5 +1,6 @@
 //! The settings and their defaults, with the reason of each number.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -9,8 +10,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::access::{Access, Tls};
+use super::clusters::Cluster;
 use super::events::Events;
 use super::level::Level;
+use super::models::Model;
 use super::oci::Oci;
 use super::routing::{self, RoutingRule};
 use crate::grpc::{self, ResponseShape};
@@ -45,11 +48,16 @@ pub struct Config {
     pub telemetry: Telemetry,
     /// How clients of the services before are answered.
     pub compat: Compat,
+    /// The models that the host serves itself, by the name that requests have for them. A request that
+    /// names no endpoint gets their servers, where there is no `inference.endpoint`.
+    pub models: BTreeMap<String, Model>,
     /// Which plugins a request gets that names no strategy: the first rule that matches decides, and
     /// what no rule says is `plugins.strategy_default` and `plugins.scorer_default`. The two rules of
     /// the default give task extraction its strategy, and leave backlog reviews to the defaults; own
     /// rules replace both, an empty list has none.
     pub routing: Vec<RoutingRule>,
+    /// The Ray clusters that generations and model servers run on.
+    pub clusters: Vec<Cluster>,
 }
 
 impl Default for Config {
@@ -67,7 +75,9 @@ impl Default for Config {
             telemetry: Telemetry::default(),
             log: Log::default(),
             compat: Compat::default(),
+            models: BTreeMap::new(),
             routing: routing::built_in(),
+            clusters: Vec::new(),
         }
     }
 }
@@ -162,6 +172,13 @@ pub struct Inference {
     /// wave of generations, which takes seconds to start).
     #[schemars(with = "String")]
     pub execution: Execution,
+    /// How many answers to requests that differ only in their seed are asked for at once (`n`), of
+    /// endpoints that only requests or `inference.endpoint` name; 1 asks for each alone. Models have a
+    /// setting of their own.
+    pub choices_max: usize,
+    /// Whether these endpoints work in the order of `priority`, as vLLM does with
+    /// `--scheduling-policy priority`. Models have a setting of their own.
+    pub priority: bool,
     /// Which origin wants which API key.
     pub keys: Vec<Key>,
 }
@@ -182,6 +199,8 @@ impl Default for Inference {
             retry_base_ms: 500,
             retry_cap_ms: 30_000,
             execution: Execution::Direct,
+            choices_max: 1,
+            priority: false,
             keys: Vec::new(),
         }
     }

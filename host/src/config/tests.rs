@@ -256,8 +256,8 @@ fn names_of_existing_deployments_keep_working() {
         SocketAddr::from(([0, 0, 0, 0], 50070))
     );
     assert_eq!(String::from(loaded.config.log.level), "WARNING");
+    assert_eq!(loaded.clusters.len(), 1);
     insta::assert_snapshot!(loaded.notices.join("\n"), @r"
-    RAY_ADDRESS is accepted, but not used yet: generations run on OpenAI-compatible endpoints
     both RayExecutorService packages are open to whoever reaches 0.0.0.0:50070, as they were before; everything else but the health checks needs a token. Configure `access.tokens` or `access.jwt`, and set `access.mode` to `required` once all clients send tokens
     GRPC_PORT makes gRPC listen on all interfaces (0.0.0.0:50070), as it did before; set CONCLAVE_SERVER_GRPC_ADDR to choose the interface
     ");

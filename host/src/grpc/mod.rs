@@ -31,6 +31,7 @@ use conclave_core::tasks::Tasks;
 use futures::future::BoxFuture;
 use prost::Message as _;
 
+use crate::clusters::Clusters;
 use crate::wasm::Components;
 
 pub use self::call::CallMeter;
@@ -112,6 +113,8 @@ pub struct Host {
     pub clock: Clock,
     /// How the host stands now, for `GetStatus`; it is asked at each call.
     pub health: Arc<dyn Fn() -> BoxFuture<'static, Health> + Send + Sync>,
+    /// The clusters that work is handed to, and the models that are served there.
+    pub clusters: Arc<Clusters>,
     /// Who measures calls.
     pub calls: Arc<dyn CallMeter>,
 }

@@ -12,6 +12,7 @@ use tonic_health::server::HealthReporter;
 
 use super::call::Calls;
 use super::conclave_v1::ConclaveV1;
+use super::pb::conclave::v1::clusters_server::{self, ClustersServer};
 use super::pb::conclave::v1::deliberations_server::{self, DeliberationsServer};
 use super::pb::conclave::v1::plugins_server::{self, PluginsServer};
 use super::pb::conclave::v1::records_server::{self, RecordsServer};
@@ -27,6 +28,7 @@ const SERVICES: &[&str] = &[
     "",
     deliberations_server::SERVICE_NAME,
     plugins_server::SERVICE_NAME,
+    clusters_server::SERVICE_NAME,
     records_server::SERVICE_NAME,
     fleet::SERVICE_NAME,
     documented::SERVICE_NAME,
@@ -114,6 +116,7 @@ pub async fn server(host: Host, access: Arc<Access>, settings: Settings) -> (Ser
         DeliberationsServer::new(conclave_v1.clone()).max_decoding_message_size(bytes_max),
     )
     .add_service(RecordsServer::new(conclave_v1.clone()).max_decoding_message_size(bytes_max))
+    .add_service(ClustersServer::new(conclave_v1.clone()).max_decoding_message_size(bytes_max))
     .add_service(PluginsServer::new(conclave_v1).max_decoding_message_size(bytes_max))
     .add_service(
         documented::RayExecutorServiceServer::new(V1(ray_executor))

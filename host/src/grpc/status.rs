@@ -7,9 +7,11 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::time::Duration;
 
+use conclave_core::fleet::SteerError;
 use conclave_core::plugin::Kind;
 use conclave_core::registry::FetchError;
-use conclave_core::{follow, journal, plugin, request, submit};
+use conclave_core::submit::{self, NoCapacity};
+use conclave_core::{follow, journal, plugin, request};
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
@@ -57,6 +59,8 @@ pub(super) enum Refusal {
         /// Names that come close.
         near: Vec<String>,
     },
+    /// The fleet did not do what an operator asked for.
+    Steer(SteerError),
     /// The registry of plugins did not do it.
     Registry(conclave_core::registry::Error),
     /// A component was not fetched.
@@ -105,6 +109,12 @@ impl Refusal {
     }
 }
 
+impl From<SteerError> for Refusal {
+    fn from(error: SteerError) -> Self {
+        Self::Steer(error)
+    }
+}
+
 impl From<conclave_core::registry::Error> for Refusal {
     fn from(error: conclave_core::registry::Error) -> Self {
         Self::Registry(error)
@@ -144,6 +154,7 @@ pub(super) fn status(refusal: &Refusal, api: Api) -> Status {
             fault.violating(field, message)
         }
         Refusal::Submit(error) => of_submit(error, api),
+        Refusal::Steer(error) => of_steer(error),
         Refusal::Follow(follow::Error::Journal(error)) => of_journal(error),
         Refusal::Follow(error @ follow::Error::Resting(id)) => {
             Fault::new(Code::Unavailable, "DELIBERATION_RESTING", error)
@@ -254,6 +265,27 @@ pub(crate) fn code_name(code: Code) -> &'static str {
     }
 }
 
+fn of_steer(error: &SteerError) -> Fault {
+    match error {
+        SteerError::UnknownModel { model, .. } => {
+            Fault::new(Code::NotFound, "MODEL_NOT_FOUND", error).with("model", model)
+        }
+        SteerError::UnknownCluster { cluster, .. } => {
+            Fault::new(Code::NotFound, "CLUSTER_NOT_FOUND", error).with("cluster", cluster)
+        }
+        SteerError::NoJob { model } => {
+            Fault::new(Code::FailedPrecondition, "MODEL_NOT_STARTED_HERE", error)
+                .with("model", model)
+        }
+        SteerError::TooMany { .. } => Fault::new(Code::InvalidArgument, "INVALID_FIELD", error)
+            .violating("replicas", &error.to_string()),
+        SteerError::NotKept(_) => {
+            tracing::warn!(error = %Chain(error), "an operator's wish could not be kept");
+            Fault::new(Code::Unavailable, "WISH_NOT_KEPT", error).retried_after(RETRY_SOON)
+        }
+    }
+}
+
 fn of_submit(error: &submit::Error, api: Api) -> Fault {
     match error {
         submit::Error::Request(error) => of_request(error, api),
@@ -279,6 +311,15 @@ fn of_submit(error: &submit::Error, api: Api) -> Fault {
             Fault::new(Code::ResourceExhausted, "TOO_MANY_DELIBERATIONS", error)
                 .retried_after(RETRY_SOON)
         }
+        submit::Error::NoCapacity(error) => match error {
+            NoCapacity::Full { retry_after } => {
+                Fault::new(Code::ResourceExhausted, "NO_FREE_SERVER", error)
+                    .retried_after(*retry_after)
+            }
+            NoCapacity::Down { retry_after, .. } => {
+                Fault::new(Code::Unavailable, "NO_SERVER", error).retried_after(*retry_after)
+            }
+        },
         submit::Error::Journal(error) => of_journal(error),
     }
 }

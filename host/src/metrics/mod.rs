@@ -63,14 +63,6 @@ impl Metrics {
         let mut registry = Registry::default();
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("conclave_build", "The build that runs", build);
-        // Existing dashboards read it. There is no sample before a Ray cluster tells: a zero would be
-        // a lie.
-        registry.register_collector(Box::new(Reading::one(
-            Kind::Gauge,
-            "ray_executor_gpu_utilization_percent",
-            "GPU utilisation as the Ray cluster reports it; absent while no Ray cluster is connected",
-            || None,
-        )));
         registry.register_collector(Box::new(process::Process::started_now()));
         Arc::new(Self {
             deliberations: Deliberations::register(&mut registry),

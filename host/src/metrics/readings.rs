@@ -1,5 +1,6 @@
 //! Numbers that others keep, read at each scrape.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use prometheus_client::collector::Collector;
@@ -17,7 +18,7 @@ pub enum Kind {
     Gauge,
 }
 
-type Samples = Vec<(&'static str, f64)>;
+type Samples = Vec<(Cow<'static, str>, f64)>;
 
 /// A number that is read at each scrape, or one for each value of a label.
 pub struct Reading {
@@ -36,7 +37,10 @@ impl Reading {
         help: &'static str,
         read: impl Fn() -> Option<f64> + Send + Sync + 'static,
     ) -> Self {
-        let read = move || read().map(|value| ("", value)).into_iter().collect();
+        let read = move || {
+            let sample = read().map(|value| (Cow::Borrowed(""), value));
+            sample.into_iter().collect()
+        };
         Self {
             name,
             help,
@@ -47,13 +51,17 @@ impl Reading {
     }
 
     /// A number for each value of a label.
-    pub fn by(
+    pub fn by<L: Into<Cow<'static, str>>>(
         label: &'static str,
         kind: Kind,
         name: &'static str,
         help: &'static str,
-        read: impl Fn() -> Vec<(&'static str, f64)> + Send + Sync + 'static,
+        read: impl Fn() -> Vec<(L, f64)> + Send + Sync + 'static,
     ) -> Self {
+        let read = move || {
+            let samples = read().into_iter();
+            samples.map(|(of, value)| (of.into(), value)).collect()
+        };
         Self {
             name,
             help,

@@ -68,6 +68,24 @@ impl Nats {
         })
     }
 
+    /// How long a connection is waited for.
+    #[must_use]
+    pub fn connect_timeout(&self) -> Duration {
+        self.settings.connect_timeout
+    }
+
+    /// How long a server may take to acknowledge.
+    #[must_use]
+    pub fn ack_timeout(&self) -> Duration {
+        self.settings.ack_timeout
+    }
+
+    /// The connection, for other parts of the host.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     /// How many events went out whose subjects no stream covers: who did not listen has lost them.
     #[must_use]
     pub fn published_uncovered(&self) -> u64 {

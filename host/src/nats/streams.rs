@@ -43,10 +43,11 @@ const PLANS: [Plan; 3] = [
     },
 ];
 
-/// Progress is for those who look on: who comes an hour later wants the result.
+/// Progress is for those who look on: who comes an hour later wants the result. The tokens of generations on
+/// clusters, whose subjects are longer, are not kept.
 const PROGRESS: Plan = Plan {
     name: "CONCLAVE_PROGRESS",
-    subjects: "conclave.progress.>",
+    subjects: "conclave.progress.*",
     age_max: HOUR,
 };
 
@@ -125,7 +126,7 @@ impl Streams {
             return none("`events.create_streams` is off");
         }
         let covers = |plan: &&Plan| {
-            let prefix = plan.subjects.trim_end_matches('>');
+            let prefix = plan.subjects.trim_end_matches(['>', '*']);
             subject.starts_with(prefix)
         };
         let Some(plan) = self.plans.iter().find(covers) else {

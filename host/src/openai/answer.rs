@@ -9,7 +9,7 @@ use super::chunk::{Choice, Chunk, Text, WireUsage};
 use crate::errand::{Answers, Errand};
 
 /// The answers to one errand, as far as they have come.
-pub(super) struct Collected<'a> {
+pub(crate) struct Collected<'a> {
     errand: &'a Errand,
     answers: &'a dyn Answers,
     started: Instant,
@@ -19,7 +19,7 @@ pub(super) struct Collected<'a> {
 }
 
 impl<'a> Collected<'a> {
-    pub(super) fn new(errand: &'a Errand, answers: &'a dyn Answers, started: Instant) -> Self {
+    pub(crate) fn new(errand: &'a Errand, answers: &'a dyn Answers, started: Instant) -> Self {
         let choices = (0..errand.choices).map(|_| Answer::default()).collect();
         Self {
             errand,
@@ -31,10 +31,14 @@ impl<'a> Collected<'a> {
     }
 
     /// Takes one piece and tells its text. Of several answers, each is finished as soon as it is whole.
-    pub(super) fn take(&mut self, chunk: Chunk<'_>) {
+    pub(crate) fn take(&mut self, chunk: Chunk<'_>) {
         let usage = chunk.usage.map(|usage| counted(&usage));
         let several = self.errand.choices > 1;
-        for choice in chunk.choices {
+        let shares = match usage {
+            Some(all) if chunk.choices.len() > 1 => divided(all, &chunk.choices),
+            _ => Vec::new(),
+        };
+        for (place, choice) in chunk.choices.into_iter().enumerate() {
             let at = choice.index;
             let Some(answer) = self.choices.get_mut(at) else {
                 continue;
@@ -44,7 +48,8 @@ impl<'a> Collected<'a> {
             }
             if several {
                 // What vLLM tells with each piece is the usage of that choice so far.
-                answer.usage = usage.or(answer.usage);
+                let own = shares.get(place).copied().or(usage);
+                answer.usage = own.or(answer.usage);
                 if answer.finish.is_some() {
                     self.deliver(at);
                 }
@@ -54,13 +59,13 @@ impl<'a> Collected<'a> {
     }
 
     /// Whether every model run has ended; only the usage may still come.
-    pub(super) fn is_finished(&self) -> bool {
+    pub(crate) fn is_finished(&self) -> bool {
         self.choices.iter().all(|answer| answer.finish.is_some())
     }
 
     /// The server said that this is all: without a reason, a model run ended by itself. An answer of
     /// which nothing came is none.
-    pub(super) fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         let only = self.errand.choices == 1;
         let begun = self.choices.iter_mut();
         for answer in begun.filter(|answer| only || answer.pieces > 0) {
@@ -69,7 +74,7 @@ impl<'a> Collected<'a> {
     }
 
     /// Hands over what was not yet; whether every answer was finished.
-    pub(super) fn hand_over(mut self) -> bool {
+    pub(crate) fn hand_over(mut self) -> bool {
         for at in 0..self.choices.len() {
             self.deliver(at);
         }
@@ -89,6 +94,34 @@ impl<'a> Collected<'a> {
         generation.placement = self.errand.placement.clone().map(Arc::new);
         self.answers.finished(at, generation);
     }
+}
+
+/// What each of several answers took that came in one piece, which tells what they took together: by their
+/// tokens where those are told, else by the length of their texts.
+fn divided(all: Usage, choices: &[Choice<'_>]) -> Vec<Usage> {
+    let weights: Vec<u64> = choices.iter().map(|choice| weight(choice).max(1)).collect();
+    let sum: u64 = weights.iter().sum();
+    let up_to = |weight: u64| u64::from(all.completion_tokens) * weight / sum;
+    let mut passed = 0;
+    let shares = weights.iter().map(|weight| {
+        let before = up_to(passed);
+        passed += weight;
+        let completion_tokens = u32::try_from(up_to(passed) - before).unwrap_or(u32::MAX);
+        Usage {
+            completion_tokens,
+            ..all
+        }
+    });
+    shares.collect()
+}
+
+fn weight(choice: &Choice<'_>) -> u64 {
+    let logprobs = choice.logprobs.as_ref();
+    let tokens = logprobs.and_then(|logprobs| logprobs.content.as_ref());
+    let delta = choice.delta.as_ref();
+    let bytes = delta.map_or(0, |delta| delta.text().len() + delta.reasoning().len());
+    let estimated = tokens.map_or(bytes, Vec::len) as u64;
+    choice.tokens.map_or(estimated, u64::from)
 }
 
 /// The usage of one answer of several: their prompt was worked on once, for the first.
@@ -111,7 +144,7 @@ struct Answer {
     logprobs: Vec<f32>,
     finish: Option<FinishReason>,
     usage: Option<Usage>,
-    /// Pieces with text: about a token each.
+    /// Its tokens, as far as they were told; else its pieces with text, of about a token each.
     pieces: u32,
     /// When the model ended.
     ended: Option<Instant>,
@@ -125,7 +158,8 @@ impl Answer {
         let delta = choice.delta.as_ref();
         let (text, reasoning) = delta.map_or(("", ""), |delta| (delta.text(), delta.reasoning()));
         let told = !text.is_empty() || !reasoning.is_empty();
-        self.pieces = self.pieces.saturating_add(u32::from(told));
+        let count = choice.tokens.unwrap_or(u32::from(told));
+        self.pieces = self.pieces.saturating_add(count);
         self.text.push_str(text);
         self.reasoning.push_str(reasoning);
         let only_reasoning = text.is_empty() && !reasoning.is_empty();
@@ -139,7 +173,7 @@ impl Answer {
         if let Some(reason) = &choice.finish_reason {
             self.end(finish_reason(reason));
         }
-        told.then_some((1, text))
+        told.then_some((count, text))
     }
 
     fn end(&mut self, reason: FinishReason) {
@@ -270,6 +304,34 @@ mod tests {
         // The third never came.
         collected.finish();
         assert!(!collected.hand_over());
+    }
+
+    #[test]
+    fn several_answers_in_one_piece_share_what_they_took() {
+        let (errand, told) = (errand(3), Told::default());
+        let mut collected = Collected::new(&errand, &told, Instant::now());
+        let whole = r#"{"choices":[
+            {"index":0,"message":{"content":"aaaa"},"finish_reason":"stop"},
+            {"index":1,"message":{"content":"bb"},"finish_reason":"stop"},
+            {"index":2,"message":{"content":""},"finish_reason":"stop"}
+        ],"usage":{"prompt_tokens":9,"completion_tokens":10}}"#;
+        collected.take(serde_json::from_str(whole).unwrap());
+        assert!(collected.hand_over());
+        let told = told.0.into_inner().unwrap();
+        let taken =
+            |(_, one): &(usize, Generation)| (one.usage.completion_tokens, one.usage.cached_tokens);
+        assert_eq!(
+            told.iter().map(taken).collect::<Vec<_>>(),
+            [(5, 0), (3, 9), (2, 9)]
+        );
+    }
+
+    #[test]
+    fn whole_answers_that_tell_their_tokens_are_counted_by_them() {
+        let generation = answer(&[
+            r#"{"choices":[{"message":{"content":"several words"},"tokens":5}],"usage":null}"#,
+        ]);
+        assert_eq!(generation.usage.completion_tokens, 5);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The body of a chat completion request.
 
 use conclave_core::generation::{Message, Sampling};
-use conclave_core::inference::Request;
+use conclave_core::inference::{Error, Request};
 use serde::{Serialize, Serializer};
 
 use crate::errand::Errand;
@@ -60,8 +60,16 @@ fn messages<S: Serializer>(messages: &[Message], serializer: S) -> Result<S::Ok,
 /// The JSON that asks for this generation.
 ///
 /// # Errors
-/// When the request's JSON Schema is no JSON.
-pub(super) fn encode(errand: &Errand) -> Result<Vec<u8>, serde_json::Error> {
+/// [`Error::Rejected`] when the request's JSON Schema is no JSON.
+pub(crate) fn encode(errand: &Errand) -> Result<Vec<u8>, Error> {
+    write(errand).map_err(|error| Error::Rejected {
+        endpoint: errand.endpoint.clone(),
+        status: 400,
+        message: format!("the JSON schema is not JSON: {error}"),
+    })
+}
+
+fn write(errand: &Errand) -> Result<Vec<u8>, serde_json::Error> {
     let request = &errand.request;
     let several = errand.choices > 1;
     let sampling = &request.sampling;

@@ -59,11 +59,7 @@ impl<'a> Call<'a> {
 
     /// Makes the call.
     pub(super) async fn run(self, answers: &dyn Answers) -> Result<(), Error> {
-        let json = body::encode(self.errand).map_err(|error| Error::Rejected {
-            endpoint: self.errand.endpoint.clone(),
-            status: 400,
-            message: format!("the JSON schema is not JSON: {error}"),
-        })?;
+        let json = body::encode(self.errand)?;
         let response = self.send(json.into()).await?;
         if !response.status().is_success() {
             return Err(self.refused(response).await);

@@ -3,17 +3,18 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 /// A `chat.completion.chunk`, a `chat.completion`, or an error.
 #[derive(Debug, Deserialize)]
-pub(super) struct Chunk<'a> {
+pub(crate) struct Chunk<'a> {
     /// Pieces of the answers; none in the chunk that carries the usage.
     #[serde(borrow, default)]
-    pub(super) choices: Vec<Choice<'a>>,
+    pub(crate) choices: Vec<Choice<'a>>,
     #[serde(default)]
-    pub(super) usage: Option<WireUsage>,
+    pub(crate) usage: Option<WireUsage>,
     /// Present in an error that came with status 200.
     #[serde(default)]
     error: Option<IgnoredAny>,
@@ -24,7 +25,7 @@ pub(super) struct Chunk<'a> {
 
 /// Why bytes are no piece of an answer.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// They say that the generation failed.
     IsError,
     /// They are no JSON of this form; where that shows.
@@ -33,7 +34,7 @@ pub(super) enum Fault {
 
 impl<'a> Chunk<'a> {
     /// Reads one piece. The parser's own words are left out: they may quote the answer.
-    pub(super) fn parse(data: &'a [u8]) -> Result<Self, Fault> {
+    pub(crate) fn parse(data: &'a [u8]) -> Result<Self, Fault> {
         let chunk: Self = serde_json::from_slice(data).map_err(|error| Fault::Invalid {
             line: error.line(),
             column: error.column(),
@@ -48,22 +49,31 @@ impl<'a> Chunk<'a> {
 
 /// A piece of the answer.
 #[derive(Debug, Deserialize)]
-pub(super) struct Choice<'a> {
+pub(crate) struct Choice<'a> {
     /// Which of the answers, from 0.
     #[serde(default)]
-    pub(super) index: usize,
+    pub(crate) index: usize,
     /// The new text; in an answer that is not streamed, all of it.
     #[serde(borrow, default, alias = "message")]
-    pub(super) delta: Option<Delta<'a>>,
+    pub(crate) delta: Option<Delta<'a>>,
     #[serde(borrow, default)]
-    pub(super) finish_reason: Option<Text<'a>>,
+    pub(crate) finish_reason: Option<Text<'a>>,
     #[serde(default)]
-    pub(super) logprobs: Option<Logprobs>,
+    pub(crate) logprobs: Option<Logprobs>,
+    /// How many tokens it took, in the whole answers that executors on clusters put together.
+    #[serde(default, deserialize_with = "number")]
+    pub(crate) tokens: Option<u32>,
+}
+
+/// A number, or nothing: other servers may give the field another meaning.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    Ok(value.as_u64().and_then(|number| u32::try_from(number).ok()))
 }
 
 /// New text.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Delta<'a> {
+pub(crate) struct Delta<'a> {
     #[serde(borrow, default)]
     content: Option<Text<'a>>,
     /// As vLLM and Ollama call it since 2025.
@@ -76,12 +86,12 @@ pub(super) struct Delta<'a> {
 
 impl Delta<'_> {
     /// Text of the answer, perhaps empty.
-    pub(super) fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         self.content.as_ref().map_or("", |text| &text.0)
     }
 
     /// Text of the reasoning, perhaps empty; servers that send both fields repeat themselves.
-    pub(super) fn reasoning(&self) -> &str {
+    pub(crate) fn reasoning(&self) -> &str {
         let fields = [&self.reasoning, &self.reasoning_content];
         let mut texts = fields.into_iter().flatten().map(|text| &*text.0);
         texts.find(|text| !text.is_empty()).unwrap_or("")
@@ -91,18 +101,18 @@ impl Delta<'_> {
 /// A text that is borrowed unless it holds escapes; serde would copy an `Option<Cow<str>>`.
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
-pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
+pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 
 /// Log-probabilities of the tokens of a piece.
 #[derive(Debug, Deserialize)]
-pub(super) struct Logprobs {
+pub(crate) struct Logprobs {
     #[serde(default)]
-    pub(super) content: Option<Vec<TokenLogprob>>,
+    pub(crate) content: Option<Vec<TokenLogprob>>,
 }
 
 /// The log-probability of one token.
 #[derive(Debug, Deserialize)]
-pub(super) struct TokenLogprob {
+pub(crate) struct TokenLogprob {
     /// Null where a server had to write an infinity.
     #[serde(default)]
     logprob: Option<f64>,
@@ -113,7 +123,7 @@ impl TokenLogprob {
     const LOWEST: f32 = -9999.0;
 
     /// The value, finite.
-    pub(super) fn finite(&self) -> f32 {
+    pub(crate) fn finite(&self) -> f32 {
         let value = self.logprob.map_or(Self::LOWEST, |value| value as f32);
         if value.is_finite() {
             value
@@ -125,20 +135,20 @@ impl TokenLogprob {
 
 /// What the generation cost.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct WireUsage {
+pub(crate) struct WireUsage {
     #[serde(default)]
-    pub(super) prompt_tokens: u32,
+    pub(crate) prompt_tokens: u32,
     #[serde(default)]
-    pub(super) completion_tokens: u32,
+    pub(crate) completion_tokens: u32,
     #[serde(default)]
-    pub(super) prompt_tokens_details: Option<PromptTokensDetails>,
+    pub(crate) prompt_tokens_details: Option<PromptTokensDetails>,
 }
 
 /// Where the prompt's tokens came from.
 #[derive(Debug, Deserialize)]
-pub(super) struct PromptTokensDetails {
+pub(crate) struct PromptTokensDetails {
     #[serde(default)]
-    pub(super) cached_tokens: Option<u32>,
+    pub(crate) cached_tokens: Option<u32>,
 }
 
 #[cfg(test)]
@@ -160,6 +170,18 @@ mod tests {
             })
             .collect();
         assert_eq!(borrowed, [true, false]);
+    }
+
+    #[test]
+    fn tokens_are_counted_where_they_are_a_number() {
+        let tokens = |json: &str| {
+            let choice: Choice<'_> = serde_json::from_str(json).unwrap();
+            choice.tokens
+        };
+        assert_eq!(tokens(r#"{"tokens":7}"#), Some(7));
+        for other in [r#"{"tokens":[1,{"a":2}]}"#, r#"{"tokens":null}"#, "{}"] {
+            assert_eq!(tokens(other), None, "{other}");
+        }
     }
 
     #[test]

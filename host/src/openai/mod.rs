@@ -12,13 +12,16 @@ mod body;
 mod call;
 mod chunk;
 mod models;
+mod probe;
 mod refusal;
-mod retry_after;
+pub(crate) mod retry_after;
 mod server;
 mod settings;
 mod sse;
 #[cfg(test)]
 mod tests;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use conclave_core::generation::Generation;
@@ -28,9 +31,13 @@ use reqwest::{Client, redirect, retry};
 use tracing::Instrument as _;
 
 pub(crate) use addresses::FilteringResolver;
+pub(crate) use answer::Collected;
+pub(crate) use body::encode;
 use call::Call;
+pub(crate) use chunk::Chunk;
 pub use models::ModelsError;
-use server::Servers;
+pub(crate) use refusal::Refusal;
+use server::{Server, Servers};
 pub use settings::{ApiKey, InvalidSettings, Settings};
 
 use crate::errand::{Answers, Backend, Errand, OnlyAnswer};
@@ -81,7 +88,7 @@ impl OpenAi {
             .allowed
             .iter()
             .map(|endpoint| endpoint.url().scheme());
-        if schemes.all(|scheme| scheme == "http") {
+        if schemes.all(|scheme| scheme == "http") && !settings.own_https {
             // Reading the system's certificates takes a while, and a container may have none.
             builder = builder.tls_certs_only([]);
         }
@@ -91,20 +98,26 @@ impl OpenAi {
             settings,
         })
     }
+
+    fn server(&self, errand: &Errand) -> Result<Arc<Server>, String> {
+        match errand.own {
+            true => Ok(self.servers.own(&errand.endpoint)),
+            false => self.servers.get(&errand.endpoint),
+        }
+    }
 }
 
 #[async_trait]
 impl Backend for OpenAi {
     async fn run(&self, errand: &Errand, answers: &dyn Answers) -> Result<(), Error> {
-        let server = self.servers.get(&errand.endpoint);
-        let server = server.map_err(|reason| Error::NotAllowed {
+        let server = self.server(errand).map_err(|reason| Error::NotAllowed {
             endpoint: errand.endpoint.clone(),
             reason,
         })?;
         let attempt = Attempt::begin(errand);
         let trace = attempt.headers(&errand.request);
         let answers = attempt.listening(answers);
-        let result = Call::new(&self.client, &self.settings, server, errand, trace)
+        let result = Call::new(&self.client, &self.settings, &server, errand, trace)
             .run(&answers)
             .instrument(attempt.span().clone())
             .await;

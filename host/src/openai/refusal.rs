@@ -14,15 +14,15 @@ const MESSAGE_CHARS_MAX: usize = 512;
 
 /// A refusal as it came.
 #[derive(Debug)]
-pub(super) struct Refusal<'a> {
-    pub(super) status: u16,
-    pub(super) retry_after: Option<Duration>,
+pub(crate) struct Refusal<'a> {
+    pub(crate) status: u16,
+    pub(crate) retry_after: Option<Duration>,
     /// Where a redirect leads.
-    pub(super) location: Option<&'a str>,
+    pub(crate) location: Option<&'a str>,
     /// The header with the API key, if one was sent.
-    pub(super) authorization: Option<&'a HeaderValue>,
+    pub(crate) authorization: Option<&'a HeaderValue>,
     /// What the body says.
-    pub(super) body: &'a [u8],
+    pub(crate) body: &'a [u8],
 }
 
 /// What stands behind `Unavailable` when the server answered.
@@ -35,7 +35,7 @@ struct Failed {
 
 impl Refusal<'_> {
     /// What the refusal means for this request.
-    pub(super) fn into_error(self, errand: &Errand) -> Error {
+    pub(crate) fn into_error(self, errand: &Errand) -> Error {
         let request = &errand.request;
         let message = bounded(&self.without_key(&message(self.body, request)));
         let endpoint = errand.endpoint.clone();

@@ -9,7 +9,7 @@ const WAIT_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// What `Retry-After` asks for, at most an hour: seconds, or a date, which is compared with the
 /// server's own clock where it sends one. A date in the past is "now".
-pub(super) fn read(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn read(headers: &HeaderMap) -> Option<Duration> {
     let seconds = seconds(headers)?;
     Some(Duration::from_secs(seconds).min(WAIT_MAX))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use conclave_core::endpoint::Endpoint;
@@ -46,7 +46,14 @@ impl Server {
 /// Every origin that may be called: scheme, host and port, as the URL standard normalises them, so
 /// that `http://0x7f.1` is `http://127.0.0.1`.
 #[derive(Debug)]
-pub(super) struct Servers(HashMap<String, Server>);
+pub(super) struct Servers {
+    allowed: HashMap<String, Arc<Server>>,
+    /// Those that the host chose, and that may come and go.
+    own: Mutex<HashMap<String, Arc<Server>>>,
+}
+
+/// Own servers that are remembered: replicas of models, on the nodes of clusters.
+const OWN_MAX: usize = 4_096;
 
 impl Servers {
     pub(super) fn new(
@@ -56,14 +63,18 @@ impl Servers {
         let origins = allowed
             .iter()
             .map(|endpoint| (origin(endpoint), Server::default()));
-        let mut servers: HashMap<_, _> = origins.collect();
+        let mut servers: HashMap<String, Server> = origins.collect();
         for (endpoint, key) in api_keys {
             let Some(server) = servers.get_mut(&origin(endpoint)) else {
                 return Err(InvalidSettings::KeyOfNobody(endpoint.clone()));
             };
             server.authorization = Some(authorization(endpoint, key)?);
         }
-        Ok(Self(servers))
+        let allowed = servers.into_iter();
+        Ok(Self {
+            allowed: allowed.map(|(of, server)| (of, Arc::new(server))).collect(),
+            own: Mutex::default(),
+        })
     }
 
     /// The server of an endpoint.
@@ -71,14 +82,29 @@ impl Servers {
     /// # Errors
     /// The broken rule, when its origin is not listed. An address as the host needs no further
     /// check: a listed one is what the operator wrote.
-    pub(super) fn get(&self, endpoint: &Endpoint) -> Result<&Server, String> {
+    pub(super) fn get(&self, endpoint: &Endpoint) -> Result<Arc<Server>, String> {
         let origin = origin(endpoint);
-        self.0
-            .get(&origin)
-            .ok_or_else(|| match literal(endpoint.url()).and_then(forbidden) {
+        self.allowed.get(&origin).cloned().ok_or_else(|| {
+            match literal(endpoint.url()).and_then(forbidden) {
                 Some(kind) => format!("it is {kind}, and {origin} is not an allowed endpoint"),
                 None => format!("{origin} is not an allowed endpoint"),
-            })
+            }
+        })
+    }
+}
+
+impl Servers {
+    /// The server of an endpoint that the host chose by itself: no client could have named it.
+    pub(super) fn own(&self, endpoint: &Endpoint) -> Arc<Server> {
+        let origin = origin(endpoint);
+        if let Some(server) = self.allowed.get(&origin) {
+            return Arc::clone(server);
+        }
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        if own.len() >= OWN_MAX && !own.contains_key(&origin) {
+            own.clear();
+        }
+        Arc::clone(own.entry(origin).or_default())
     }
 }
 

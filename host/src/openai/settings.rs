@@ -12,6 +12,8 @@ pub struct Settings {
     /// permits its own private or loopback address; a link-local, metadata, multicast or unspecified
     /// address is permitted only where an entry is that very address.
     pub allowed: Vec<Endpoint>,
+    /// Whether servers that the host runs or knows by itself are called by https.
+    pub own_https: bool,
     /// The key of each origin that asks for one; it is sent there and nowhere else.
     pub api_keys: Vec<(Endpoint, ApiKey)>,
     /// How long a connection may take to be made.
@@ -36,6 +38,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             allowed: Vec::new(),
+            own_https: false,
             api_keys: Vec::new(),
             connect_timeout: Duration::from_secs(5),
             first_byte_timeout: Duration::from_secs(300),

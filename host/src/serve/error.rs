@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use conclave_core::journal;
 
 use crate::wasm::EngineError;
-use crate::{access, arrivals, nats, openai, plugin_store, sqlite, tls};
+use crate::{access, arrivals, clusters, nats, openai, plugin_store, sqlite, tls};
 
 /// Why a host does not start.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +66,9 @@ pub enum Error {
     /// Events cannot be published with these settings.
     #[error("cannot publish events; see `[events]` in the configuration")]
     Events(#[from] nats::InvalidSettings),
+    /// Clusters cannot be used.
+    #[error("cannot use the Ray clusters; see `[[clusters]]` in the configuration")]
+    Clusters(#[from] clusters::Error),
     /// The adapter of model servers cannot be made.
     #[error("cannot call model servers")]
     Inference(#[from] openai::InvalidSettings),

@@ -26,6 +26,19 @@ pub(super) async fn end_or_pause(live: &Live, grace: Duration) -> usize {
     0
 }
 
+/// Waits until those that were told to pause rest, for at most `patience`: what they give up is cancelled
+/// in the engines by parts of the host that must still be there.
+pub(super) async fn rested(live: &Live, patience: Duration) {
+    let resting = async {
+        while !live.is_empty() {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    if tokio::time::timeout(patience, resting).await.is_err() {
+        tracing::warn!(count = live.len(), "some deliberations do not come to rest");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;

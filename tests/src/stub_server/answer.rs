@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future as _;
-use std::io::Write as _;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -12,7 +11,6 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
-use super::behaviour::Endless;
 use super::gate::Held;
 use super::record::Open;
 
@@ -150,150 +148,4 @@ impl Body for Answer {
         self.length
             .map_or_else(SizeHint::default, SizeHint::with_exact)
     }
-}
-
-/// Writes the JSON of one answer.
-#[derive(Debug)]
-pub(super) struct Writer<'a> {
-    pub(super) number: u64,
-    pub(super) model: &'a str,
-    pub(super) logprobs: bool,
-}
-
-impl Writer<'_> {
-    /// One event with a delta: `field` is `content` or `reasoning_content`.
-    pub(super) fn delta(&self, out: &mut Vec<u8>, field: &str, text: &str) {
-        self.head(out, "chat.completion.chunk");
-        write(
-            out,
-            format_args!(r#""delta":{{"{field}":{}}},"#, quoted(text)),
-        );
-        let is_token = field == "content" && !text.is_empty();
-        let logprobs = if is_token {
-            self.of_tokens(&[text])
-        } else {
-            "null".to_owned()
-        };
-        write(
-            out,
-            format_args!(r#""logprobs":{logprobs},"finish_reason":null}}]}}"#),
-        );
-        out.extend_from_slice(b"\n\n");
-    }
-
-    /// The event with the reason why it ended.
-    pub(super) fn finish(&self, out: &mut Vec<u8>, reason: &str) {
-        self.head(out, "chat.completion.chunk");
-        write(
-            out,
-            format_args!(r#""delta":{{}},"finish_reason":"{reason}"}}]}}"#),
-        );
-        out.extend_from_slice(b"\n\n");
-    }
-
-    /// The event with the usage.
-    pub(super) fn usage(&self, out: &mut Vec<u8>, prompt: u32, completion: u32) {
-        let usage = usage(prompt, completion);
-        write(
-            out,
-            format_args!("data: {{\"choices\":[],\"usage\":{usage}}}\n\n"),
-        );
-    }
-
-    /// A whole answer that is not streamed.
-    pub(super) fn whole(
-        &self,
-        reasoning: &str,
-        tokens: &[String],
-        reason: &str,
-        prompt: Option<u32>,
-    ) -> Vec<u8> {
-        let mut out = Vec::with_capacity(512);
-        self.head(&mut out, "chat.completion");
-        out.drain(.."data: ".len());
-        let text = quoted(&tokens.concat());
-        write(
-            &mut out,
-            format_args!(r#""message":{{"role":"assistant","content":{text}"#),
-        );
-        if !reasoning.is_empty() {
-            write(
-                &mut out,
-                format_args!(r#","reasoning_content":{}"#, quoted(reasoning)),
-            );
-        }
-        let logprobs = self.of_tokens(tokens);
-        write(
-            &mut out,
-            format_args!(r#"}},"logprobs":{logprobs},"finish_reason":"{reason}"}}]"#),
-        );
-        if let Some(prompt) = prompt {
-            let completion = u32::try_from(tokens.len()).unwrap_or(u32::MAX);
-            write(
-                &mut out,
-                format_args!(r#","usage":{}"#, usage(prompt, completion)),
-            );
-        }
-        out.push(b'}');
-        out
-    }
-
-    /// The start of an answer that never ends, and what follows again and again, with its tokens.
-    pub(super) fn endless(&self, endless: Endless, stream: bool) -> (Vec<u8>, (Bytes, u32)) {
-        const TOKENS: u32 = 256;
-        let (mut start, mut again) = (Vec::new(), Vec::new());
-        if endless == Endless::Tokens && stream {
-            (0..TOKENS).for_each(|_| self.delta(&mut again, "content", "word "));
-        } else {
-            let (data, field) = match stream {
-                true => ("data: ", "delta"),
-                false => ("", "message"),
-            };
-            write(
-                &mut start,
-                format_args!(r#"{data}{{"choices":[{{"index":0,"{field}":{{"content":""#),
-            );
-            again.resize(64 << 10, b'x');
-        }
-        (start, (again.into(), TOKENS))
-    }
-
-    fn head(&self, out: &mut Vec<u8>, object: &str) {
-        let (number, model) = (self.number, quoted(self.model));
-        write(
-            out,
-            format_args!(
-                r#"data: {{"id":"chatcmpl-{number}","object":"{object}","created":0,"model":{model},"choices":[{{"index":0,"#
-            ),
-        );
-    }
-
-    /// Log-probabilities that differ and are always the same: those of a token are its length.
-    fn of_tokens<T: AsRef<str>>(&self, tokens: &[T]) -> String {
-        if !self.logprobs {
-            return "null".to_owned();
-        }
-        let of_token = |token: &T| {
-            let (text, logprob) = (quoted(token.as_ref()), token.as_ref().len() as f32 / -10.0);
-            format!(r#"{{"token":{text},"logprob":{logprob},"bytes":null,"top_logprobs":[]}}"#)
-        };
-        let all: Vec<_> = tokens.iter().map(of_token).collect();
-        format!(r#"{{"content":[{}]}}"#, all.join(","))
-    }
-}
-
-fn usage(prompt: u32, completion: u32) -> String {
-    let total = prompt.saturating_add(completion);
-    format!(
-        r#"{{"prompt_tokens":{prompt},"completion_tokens":{completion},"total_tokens":{total},"prompt_tokens_details":{{"cached_tokens":0}}}}"#
-    )
-}
-
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
-fn write(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    let written = out.write_fmt(text);
-    debug_assert!(written.is_ok(), "a vector takes everything");
 }

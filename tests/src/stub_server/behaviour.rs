@@ -5,7 +5,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// What the stub does with a request. Written as a model name, words separated by colons; `THEN` is
-/// another behaviour, or nothing for the default answer.
+/// another behaviour, or nothing for the default answer. Of several answers to one request (`n`), as in
+/// vLLM, each has the seed that follows the one before, and a token of each comes in turn.
 ///
 /// | name | what happens |
 /// |---|---|
@@ -13,7 +14,7 @@ use std::time::Duration;
 /// | `echo` | the last user message |
 /// | `answer:TEXT` | this text |
 /// | `vote:a,b,a` | the item at `seed % count`; without a seed, as `cycle` |
-/// | `cycle:a,b,a` | the next item, in the order in which requests of this model come |
+/// | `cycle:a,b,a` | the next item, in the order in which this model is asked for answers |
 /// | `slow:MS[:THEN]` | waits before the first byte |
 /// | `slow-tokens:N:MS` | `N` tokens with a wait before each |
 /// | `think:TEXT[:THEN]` | `TEXT`, which has no colon, as reasoning first |
@@ -21,11 +22,12 @@ use std::time::Duration;
 /// | `no-usage[:THEN]` | no usage even where it is asked for |
 /// | `status:CODE[:retry-after=VALUE]` | refuses with this status |
 /// | `flaky:N[:THEN]` | status 503 to the first `N` requests of each prompt and seed |
+/// | `single[:THEN]` | status 400 to a request for several answers |
 /// | `unknown…` | status 404, as vLLM answers about a model that it does not serve |
 /// | `held[:THEN]` | an answer that lives, but whose first token waits for a release |
 /// | `half-stream[:THEN]` | ends after half of the tokens |
 /// | `hang` | sends no byte |
-/// | `hang-after:N[:THEN]` | falls silent after `N` tokens |
+/// | `hang-after:N[:THEN]` | falls silent after `N` tokens; of several answers, those that are whole by then are finished |
 /// | `endless` | tokens without end |
 /// | `endless-text` | one token without end, in one event or as one JSON answer |
 /// | `invalid-json` | an event, or a body, that is no JSON |
@@ -56,6 +58,8 @@ pub enum Behaviour {
     Status(u16, Option<String>),
     /// Fails so many times for each prompt and seed.
     Flaky(u32, Box<Self>),
+    /// Gives no several answers at once.
+    Single(Box<Self>),
     /// Does not know the model.
     Unknown,
     /// Lives, and waits for a release.
@@ -133,6 +137,7 @@ impl FromStr for Behaviour {
                 let (times, then) = number_and_then(rest).ok_or_else(broken)?;
                 Self::Flaky(u32::try_from(times).map_err(|_| broken())?, then?)
             }
+            "single" => Self::Single(boxed(rest)?),
             "held" => Self::Held(boxed(rest)?),
             "half-stream" => Self::HalfStream(boxed(rest)?),
             "hang" => Self::Hang(0, Box::new(Self::Default)),

@@ -14,6 +14,7 @@ pub(super) struct ChatRequest {
     pub(super) stream: bool,
     #[serde(default)]
     pub(super) stream_options: StreamOptions,
+    pub(super) n: Option<u32>,
     pub(super) seed: Option<u64>,
     pub(super) max_tokens: Option<u32>,
     pub(super) temperature: Option<f64>,
@@ -32,9 +33,13 @@ pub(super) struct ChatMessage {
 pub(super) struct StreamOptions {
     #[serde(default)]
     pub(super) include_usage: bool,
+    #[serde(default)]
+    pub(super) continuous_usage_stats: bool,
 }
 
 impl ChatRequest {
+    const CHOICES_MAX: u32 = 128;
+
     /// The sha256 of roles and contents, each followed by a zero byte.
     pub(super) fn prompt_sha256(&self) -> String {
         let mut digest = Sha256::new();
@@ -50,6 +55,27 @@ impl ChatRequest {
             debug_assert!(written.is_ok(), "a string takes everything");
         }
         text
+    }
+
+    /// How many answers are asked for.
+    pub(super) fn choices(&self) -> u32 {
+        self.n.unwrap_or(1)
+    }
+
+    /// Why it is refused, in vLLM's words.
+    pub(super) fn fault(&self) -> Option<String> {
+        match self.choices() {
+            0 => Some("n must be at least 1, got 0.".to_owned()),
+            1 => None,
+            n if self.temperature == Some(0.0) => {
+                Some(format!("n must be 1 when using greedy sampling, got {n}."))
+            }
+            n if n > Self::CHOICES_MAX => {
+                let max = Self::CHOICES_MAX;
+                Some(format!("n must be at most {max}, got {n}."))
+            }
+            _ => None,
+        }
     }
 
     /// A token for every word.

@@ -1,11 +1,10 @@
-//! What is sent for one request, once every behaviour on the way to it is resolved.
+//! What is sent for one request, once every behaviour on the way to it is resolved; [`super::body`] makes
+//! the bytes of it.
 
 use std::time::Duration;
 
-use super::answer::{Answer, Piece, Writer};
 use super::behaviour::{Behaviour, Endless};
 use super::chat::ChatRequest;
-use super::record::Open;
 
 const DEFAULT_ANSWER: &str = "The answer is 42.";
 
@@ -17,17 +16,26 @@ pub(super) struct Plan {
     /// Whether its first token waits for a release.
     pub(super) held: bool,
     /// Before each token.
-    between: Duration,
-    reasoning: String,
-    tokens: Vec<String>,
-    finish: &'static str,
-    stream: bool,
-    usage: bool,
-    end: End,
+    pub(super) between: Duration,
+    /// Of each answer.
+    pub(super) reasoning: String,
+    /// One for each answer that is asked for.
+    pub(super) texts: Vec<Text>,
+    pub(super) stream: bool,
+    pub(super) usage: bool,
+    pub(super) end: End,
 }
 
+/// One answer.
 #[derive(Debug)]
-enum End {
+pub(super) struct Text {
+    pub(super) tokens: Vec<String>,
+    pub(super) finish: &'static str,
+}
+
+/// How the answers end.
+#[derive(Debug)]
+pub(super) enum End {
     Complete,
     Half,
     SilenceAfter(usize),
@@ -50,14 +58,15 @@ impl Plan {
             held: false,
             between: Duration::ZERO,
             reasoning: String::new(),
-            tokens: Vec::new(),
-            finish: "stop",
+            texts: Vec::new(),
             stream: chat.stream,
             usage: chat.stream_options.include_usage || !chat.stream,
             end: End::Complete,
         };
         let mut next = behaviour;
-        let text = loop {
+        let choices = 0..u64::from(chat.choices());
+        let same = |text: &str| vec![text.to_owned(); chat.choices() as usize];
+        let texts = loop {
             next = match plan.modified(next) {
                 Behaviour::Flaky(times, then) => {
                     let (model, seed) = (&chat.model, chat.seed);
@@ -69,41 +78,43 @@ impl Plan {
                     }
                 }
                 Behaviour::Vote(items) => match chat.seed {
-                    Some(seed) => break turn(&items, seed).to_owned(),
+                    Some(seed) => {
+                        let of = |choice| turn(&items, seed.wrapping_add(choice)).to_owned();
+                        break choices.map(of).collect();
+                    }
                     None => Behaviour::Cycle(items),
                 },
                 Behaviour::Cycle(items) => {
-                    let before = count(format!("cycle {}", chat.model));
-                    break turn(&items, before.into()).to_owned();
+                    let before = || u64::from(count(format!("cycle {}", chat.model)));
+                    break choices.map(|_| turn(&items, before()).to_owned()).collect();
                 }
                 Behaviour::SlowTokens(tokens, wait) => {
                     plan.between = wait;
-                    break "word ".repeat(tokens);
+                    break same(&"word ".repeat(tokens));
                 }
                 Behaviour::Status(code, after) => {
                     plan.end = End::Refusal(code, after);
-                    break String::new();
+                    break Vec::new();
                 }
                 Behaviour::InvalidJson => {
                     plan.end = End::InvalidJson;
-                    break String::new();
+                    break same("");
                 }
                 Behaviour::Endless(endless) => {
                     plan.end = End::Never(endless);
-                    break String::new();
+                    break Vec::new();
                 }
+                Behaviour::Single(_) if chat.choices() > 1 => Behaviour::Status(400, None),
+                Behaviour::Single(then) => *then,
                 Behaviour::Unknown => Behaviour::Status(404, None),
-                Behaviour::Echo => break chat.last_user_message().to_owned(),
-                Behaviour::Answer(text) => break text,
-                _ => break DEFAULT_ANSWER.to_owned(),
+                Behaviour::Echo => break same(chat.last_user_message()),
+                Behaviour::Answer(text) => break same(&text),
+                _ => break same(DEFAULT_ANSWER),
             };
         };
-        plan.tokens = text.split_inclusive(' ').map(ToOwned::to_owned).collect();
-        let max = chat.max_tokens.map_or(usize::MAX, |max| max as usize);
-        if plan.tokens.len() > max {
-            plan.tokens.truncate(max);
-            plan.finish = "length";
-        }
+        let tokens_max = chat.max_tokens.map_or(usize::MAX, |max| max as usize);
+        let texts = texts.iter().map(|text| Text::of(text, tokens_max));
+        plan.texts = texts.collect();
         plan
     }
 
@@ -169,84 +180,20 @@ impl Plan {
             _ => None,
         }
     }
-
-    /// The body, and whether it is a stream of events.
-    pub(super) fn into_answer(self, chat: &ChatRequest, open: Open) -> (Answer, bool) {
-        let writer = Writer {
-            number: open.number,
-            model: &chat.model,
-            logprobs: chat.logprobs,
-        };
-        if let End::Never(endless) = self.end {
-            let (start, again) = writer.endless(endless, self.stream);
-            (Answer::endless(start, again, open), self.stream)
-        } else if self.stream {
-            let then_silence = matches!(self.end, End::SilenceAfter(_));
-            let pieces = self.into_pieces(&writer, chat);
-            (Answer::streamed(pieces, then_silence, Some(open)), true)
-        } else {
-            let tokens = u32::try_from(self.tokens.len()).unwrap_or(u32::MAX);
-            let prompt = self.usage.then(|| chat.prompt_tokens());
-            let mut body = writer.whole(&self.reasoning, &self.tokens, self.finish, prompt);
-            match self.end {
-                End::Half => body.truncate(body.len() / 2),
-                End::InvalidJson => body.insert(0, b'{'),
-                End::Error => body = ERROR.as_bytes().to_vec(),
-                _ => (),
-            }
-            (Answer::whole(body, tokens, Some(open)), false)
-        }
-    }
-
-    fn into_pieces(self, writer: &Writer<'_>, chat: &ChatRequest) -> Vec<Piece> {
-        let sent = match self.end {
-            End::Half | End::Error => self.tokens.len() / 2,
-            End::SilenceAfter(tokens) => tokens.min(self.tokens.len()),
-            _ => self.tokens.len(),
-        };
-        let piece = |wait, tokens, write: &dyn Fn(&mut Vec<u8>)| {
-            let mut bytes = Vec::with_capacity(320);
-            write(&mut bytes);
-            Piece {
-                wait,
-                bytes,
-                tokens,
-            }
-        };
-        let mut pieces = vec![piece(Duration::ZERO, 0, &|out| {
-            writer.delta(out, "content", "");
-        })];
-        if !self.reasoning.is_empty() {
-            pieces.push(piece(self.between, 1, &|out| {
-                writer.delta(out, "reasoning_content", &self.reasoning);
-            }));
-        }
-        for token in &self.tokens[..sent] {
-            pieces.push(piece(self.between, 1, &|out| {
-                writer.delta(out, "content", token);
-            }));
-        }
-        pieces.push(piece(Duration::ZERO, 0, &|out| match self.end {
-            End::Complete | End::Refusal(..) | End::Never(_) => {
-                writer.finish(out, self.finish);
-                if self.usage {
-                    let completion = self.tokens.len() + usize::from(!self.reasoning.is_empty());
-                    let completion = u32::try_from(completion).unwrap_or(u32::MAX);
-                    writer.usage(out, chat.prompt_tokens(), completion);
-                }
-                out.extend_from_slice(b"data: [DONE]\n\n");
-            }
-            End::Error => {
-                out.extend_from_slice(format!("data: {ERROR}\n\ndata: [DONE]\n\n").as_bytes());
-            }
-            End::InvalidJson => out.extend_from_slice(b"data: {\"choices\":oops\n\n"),
-            End::Half | End::SilenceAfter(_) => (),
-        }));
-        pieces
-    }
 }
 
-const ERROR: &str = r#"{"error":{"message":"the stub's engine died","type":"InternalServerError","param":null,"code":500}}"#;
+impl Text {
+    fn of(text: &str, tokens_max: usize) -> Self {
+        let mut tokens: Vec<_> = text.split_inclusive(' ').map(ToOwned::to_owned).collect();
+        let finish = if tokens.len() > tokens_max {
+            "length"
+        } else {
+            "stop"
+        };
+        tokens.truncate(tokens_max);
+        Self { tokens, finish }
+    }
+}
 
 /// The item whose turn it is.
 fn turn(items: &[String], number: u64) -> &str {

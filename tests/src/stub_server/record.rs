@@ -12,6 +12,8 @@ pub struct Recorded {
     pub model: String,
     /// The sha256 of roles and contents, each followed by a zero byte, as hexadecimal digits.
     pub prompt_sha256: String,
+    /// How many answers are asked for, where that is said.
+    pub n: Option<u32>,
     /// The seed.
     pub seed: Option<u64>,
     /// The bound of tokens.
@@ -32,7 +34,7 @@ pub struct Recorded {
     pub authorized: bool,
     /// The status of the answer, 0 before there is one.
     pub status: u16,
-    /// Tokens that were sent, known at the end.
+    /// Tokens of all answers that were sent, known at the end.
     pub tokens_sent: u32,
     /// How far it came.
     pub state: State,

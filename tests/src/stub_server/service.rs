@@ -138,6 +138,7 @@ impl Stub {
             number: 0,
             model: chat.model.clone(),
             prompt_sha256,
+            n: chat.n,
             seed: chat.seed,
             max_tokens: chat.max_tokens,
             temperature: chat.temperature,
@@ -151,6 +152,9 @@ impl Stub {
             tokens_sent: 0,
             state: State::Running,
         });
+        if let Some(why) = chat.fault() {
+            return refusal(400, None, &why, Some(open));
+        }
         self.gate.pass().await;
         match plan {
             Ok(plan) => carry_out(plan, held, &chat, open).await,

@@ -1,5 +1,7 @@
 //! The stub, asked by the real adapter.
 
+mod several;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
 //! What takes too long for `make test`: `make test-full` runs it.
 
+mod engine;
 mod toolchains;
+mod vllm;

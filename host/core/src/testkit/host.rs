@@ -26,9 +26,10 @@ use crate::plugin::{
     Source, near_names,
 };
 use crate::request::{AgentDraft, Draft, Policy};
+use crate::retry::Retry;
 use crate::run::RunDeliberation;
 use crate::runtime::Runtime;
-use crate::session::{Ports, Retry};
+use crate::session::Ports;
 use crate::slots::Slots;
 use crate::span::SessionSpans;
 use crate::submit::{Submission, SubmitDeliberation, Terms};

@@ -15,3 +15,4 @@ mod submit;
 mod support;
 mod tenants;
 mod watch;
+mod waves;

@@ -1,5 +1,6 @@
 //! The HTTP server: the part of the OpenAI chat API that a deliberation needs.
 
+mod answer;
 mod error;
 mod request;
 mod response;
@@ -17,13 +18,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, extract::DefaultBodyLimit};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 
 use crate::chat::Chat;
-use crate::engine::{Engine, Event, Job};
+use crate::engine::{Engine, Job};
+use crate::sampler::Sampling;
 use crate::tokenizer::Tokenizer;
+use answer::Answers;
 use request::{ChatRequest, TokensMax};
-use response::{Choice, Completion, Head, Logprobs, Text, Usage};
+use response::Head;
 
 /// Longest body of a request; the longest context is a few ten thousand bytes of text.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -82,88 +84,54 @@ async fn health(State(served): State<Arc<Served>>) -> (StatusCode, Json<Value>) 
         "waiting": counters.waiting,
         "aborted_total": counters.aborted_total,
         "completed_total": counters.completed_total,
+        "generation_tokens_total": counters.generation_tokens_total,
     });
     (code, Json(body))
 }
 
-/// Answers a conversation; a client that goes away aborts its answer at the next token.
+/// Answers a conversation; a client that goes away aborts its answers at the next token.
 async fn chat_completions(
     State(served): State<Arc<Served>>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Error> {
-    let request = ChatRequest::parse(&body.map_err(unread)?)?;
+    let request = ChatRequest::parse(&body.map_err(unread)?, served.slots)?;
     if request.model != served.name {
         return Err(Error::UnknownModel {
             asked: request.model,
             served: served.name.clone(),
         });
     }
-    let (stream, include_usage) = (request.stream, request.include_usage);
-    let wants_logprobs = request.top_logprobs.is_some();
+    let (stream, stream_usage) = (request.stream, request.stream_usage);
+    let (choices, wants_logprobs) = (request.choices, request.top_logprobs.is_some());
     let job = prepare(Arc::clone(&served), request).await?;
-    let answer = Answer {
+    let answers = Answers {
         head: Head::new(&served.name, stream),
         prompt_tokens: job.prompt.len(),
-        events: served.engine.submit(job).map_err(Error::Busy)?,
+        choices,
+        events: served
+            .engine
+            .submit(several(&job, choices))
+            .map_err(Error::Busy)?,
         wants_logprobs,
         tokenizer: Arc::clone(&served.tokenizer),
     };
     if stream {
-        Ok(stream::respond(answer, include_usage))
+        Ok(stream::respond(answers, stream_usage))
     } else {
-        Ok(Json(answer.whole().await?).into_response())
+        Ok(Json(answers.whole().await?).into_response())
     }
 }
 
-/// An answer that the engine is at.
-#[derive(Debug)]
-struct Answer {
-    head: Head,
-    prompt_tokens: usize,
-    /// Dropping it aborts the answer.
-    events: mpsc::Receiver<Event>,
-    wants_logprobs: bool,
-    tokenizer: Arc<Tokenizer>,
-}
-
-impl Answer {
-    async fn whole(mut self) -> Result<Completion, Error> {
-        let mut content = String::new();
-        let mut tokens = Vec::new();
-        while let Some(event) = self.events.recv().await {
-            match event {
-                Event::Text { text, logprobs } => {
-                    content.push_str(&text);
-                    tokens.extend(logprobs);
-                }
-                Event::Finished {
-                    reason,
-                    tokens: completion_tokens,
-                } => {
-                    let choice = Choice {
-                        index: 0,
-                        message: Text {
-                            role: Some("assistant"),
-                            content: Some(content),
-                        },
-                        logprobs: self.logprobs(&tokens),
-                        finish_reason: reason,
-                    };
-                    return Ok(Completion {
-                        choices: [choice],
-                        usage: Usage::new(self.prompt_tokens, completion_tokens),
-                        head: self.head,
-                    });
-                }
-            }
-        }
-        Err(Error::Stopped)
-    }
-
-    fn logprobs(&self, tokens: &[crate::engine::TokenLogprob]) -> Option<Logprobs> {
-        self.wants_logprobs
-            .then(|| Logprobs::new(tokens, &self.tokenizer))
-    }
+/// The jobs for so many answers: each is what it would be alone with its own seed, as in vLLM.
+fn several(job: &Job, choices: usize) -> Vec<Job> {
+    let of = |offset: usize| Job {
+        sampling: Sampling {
+            seed: job.sampling.seed.wrapping_add(offset as u64),
+            ..job.sampling
+        },
+        ..job.clone()
+    };
+    (0..choices).map(of).collect()
 }
 
 /// Renders and tokenizes the conversation, on a thread that may take its time.

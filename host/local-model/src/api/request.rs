@@ -13,8 +13,7 @@ const STOPS_MAX: usize = 16;
 const TOP_LOGPROBS_MAX: i64 = 20;
 
 /// What would change the answer but is not implemented, and the values that ask for nothing.
-const UNSUPPORTED: [(&str, &[f64]); 6] = [
-    ("n", &[1.0]),
+const UNSUPPORTED: [(&str, &[f64]); 5] = [
     ("frequency_penalty", &[0.0]),
     ("presence_penalty", &[0.0]),
     ("repetition_penalty", &[1.0]),
@@ -31,8 +30,20 @@ pub(super) struct ChatRequest {
     pub(super) sampling: Sampling,
     pub(super) stops: Vec<String>,
     pub(super) top_logprobs: Option<usize>,
+    /// How many answers are wanted, from 1.
+    pub(super) choices: usize,
     pub(super) stream: bool,
-    pub(super) include_usage: bool,
+    pub(super) stream_usage: StreamUsage,
+}
+
+/// Where a stream tells what was used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StreamUsage {
+    Never,
+    /// In the last chunk, of all answers together.
+    AtEnd,
+    /// There, and in every chunk of an answer what that answer used so far.
+    Always,
 }
 
 /// The limit of an answer and the field that set it.
@@ -54,6 +65,7 @@ struct Wire {
     stop: Option<OneOrMany>,
     logprobs: Option<bool>,
     top_logprobs: Option<i64>,
+    n: Option<i64>,
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
 }
@@ -88,11 +100,14 @@ enum OneOrMany {
 struct StreamOptions {
     #[serde(default)]
     include_usage: bool,
+    /// As vLLM calls it; nothing without `include_usage`.
+    #[serde(default)]
+    continuous_usage_stats: bool,
 }
 
 impl ChatRequest {
-    /// Reads the body of a request.
-    pub(super) fn parse(body: &[u8]) -> Result<Self, Error> {
+    /// Reads the body of a request, which may ask for so many answers.
+    pub(super) fn parse(body: &[u8], choices_max: usize) -> Result<Self, Error> {
         let fields: Map<String, Value> =
             serde_json::from_slice(body).map_err(|e| Error::Invalid {
                 param: None,
@@ -103,12 +118,12 @@ impl ChatRequest {
             let path = e.path().to_string();
             Error::invalid(&path, format!("`{path}`: {}", e.inner()))
         })?;
-        wire.check()
+        wire.check(choices_max)
     }
 }
 
 impl Wire {
-    fn check(self) -> Result<ChatRequest, Error> {
+    fn check(self, choices_max: usize) -> Result<ChatRequest, Error> {
         if self.messages.is_empty() {
             return Err(Error::invalid(
                 "messages",
@@ -124,6 +139,7 @@ impl Wire {
             return Err(range("top_p", top_p, "above 0 and at most 1"));
         }
         Ok(ChatRequest {
+            choices: self.choices(temperature, choices_max)?,
             tokens_max: self.tokens_max()?,
             top_logprobs: self.top_logprobs()?,
             sampling: Sampling {
@@ -132,11 +148,31 @@ impl Wire {
                 seed: self.seed.map_or_else(random, i64::cast_unsigned),
             },
             stream: self.stream.unwrap_or(false),
-            include_usage: self.stream_options.is_some_and(|o| o.include_usage),
+            stream_usage: match self.stream_options {
+                Some(options) if options.include_usage => match options.continuous_usage_stats {
+                    true => StreamUsage::Always,
+                    false => StreamUsage::AtEnd,
+                },
+                _ => StreamUsage::Never,
+            },
             stops: stops(self.stop)?,
             messages: self.messages.into_iter().map(Message::from).collect(),
             model: self.model,
         })
+    }
+
+    fn choices(&self, temperature: f64, choices_max: usize) -> Result<usize, Error> {
+        let n = self.n.unwrap_or(1);
+        let choices = usize::try_from(n).unwrap_or(0);
+        if !(1..=choices_max).contains(&choices) {
+            let rule = format!("from 1 to {choices_max}, the slots of this server");
+            return Err(range("n", n, &rule));
+        }
+        if choices > 1 && temperature == 0.0 {
+            let rule = "1 with `temperature` 0: all answers would be the same";
+            return Err(range("n", n, rule));
+        }
+        Ok(choices)
     }
 
     fn tokens_max(&self) -> Result<Option<TokensMax>, Error> {
@@ -246,99 +282,4 @@ fn random() -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn parse(extra: Value) -> Result<ChatRequest, String> {
-        let mut body = json!({ "model": "m", "messages": [{ "role": "user", "content": "hi" }] });
-        let (Value::Object(body), Value::Object(extra)) = (&mut body, extra) else {
-            panic!("both are objects");
-        };
-        body.extend(extra);
-        ChatRequest::parse(&serde_json::to_vec(&body).unwrap()).map_err(|e| e.to_string())
-    }
-
-    #[test]
-    fn defaults_are_those_of_openai() {
-        let request = parse(json!({})).unwrap();
-        assert_eq!(request.sampling.temperature, 1.0);
-        assert_eq!(request.sampling.top_p, 1.0);
-        assert_eq!(request.tokens_max, None);
-        assert!(!request.stream && !request.include_usage && request.stops.is_empty());
-    }
-
-    #[test]
-    fn fields_are_read() {
-        let request = parse(json!({
-            "messages": [{ "role": "system", "content": [{ "type": "text", "text": "a" }, { "type": "text", "text": "b" }] }],
-            "max_tokens": 9, "max_completion_tokens": 7, "temperature": 0, "top_p": 0.5, "seed": -1,
-            "stop": ["x", "y"], "logprobs": true, "top_logprobs": 3, "n": 1, "tools": [],
-            "stream": true, "stream_options": { "include_usage": true },
-            "response_format": { "type": "text" }, "user": "ignored",
-        }))
-        .unwrap();
-        assert_eq!(request.messages[0].content, "ab");
-        assert_eq!(request.tokens_max.unwrap().tokens, 7);
-        assert_eq!(request.sampling.seed, u64::MAX);
-        assert_eq!(request.stops, ["x", "y"]);
-        assert_eq!(request.top_logprobs, Some(3));
-        assert!(request.stream && request.include_usage);
-    }
-
-    #[test]
-    fn a_wrong_value_is_named_with_its_rule() {
-        for (extra, message) in [
-            (
-                json!({ "temperature": 2.5 }),
-                "`temperature` is 2.5, but must be from 0 to 2",
-            ),
-            (
-                json!({ "top_p": 0 }),
-                "`top_p` is 0, but must be above 0 and at most 1",
-            ),
-            (
-                json!({ "max_tokens": 0 }),
-                "`max_tokens` is 0, but must be at least 1",
-            ),
-            (
-                json!({ "n": 2 }),
-                "`n` is 2, but must be 1 or absent: more is not supported here",
-            ),
-            (
-                json!({ "top_logprobs": 21 }),
-                "`top_logprobs` is 21, but must be from 0 to 20",
-            ),
-            (
-                json!({ "top_logprobs": 2 }),
-                "`top_logprobs` is 2, but needs `logprobs` to be true",
-            ),
-            (
-                json!({ "stop": "" }),
-                "`stop` has an empty text: leave it out",
-            ),
-            (
-                json!({ "stop": 1 }),
-                "`stop`: expected a text or a list of texts",
-            ),
-            (
-                json!({ "tools": [{}] }),
-                "`tools` is not supported here: leave it out",
-            ),
-            (
-                json!({ "messages": [] }),
-                "`messages` is empty: give at least one",
-            ),
-            (
-                json!({ "messages": [{ "role": "user", "content": 1 }] }),
-                "`messages[0].content`: expected a text or a list of text parts",
-            ),
-            (
-                json!({ "response_format": { "type": "json_schema" } }),
-                "`response_format` is \"json_schema\", but must be `text` or absent: structured output is not supported here",
-            ),
-        ] {
-            assert_eq!(parse(extra).unwrap_err(), message);
-        }
-    }
-}
+mod tests;

@@ -38,18 +38,18 @@ impl Head {
     }
 }
 
-/// A whole answer.
+/// Whole answers.
 #[derive(Debug, Serialize)]
 pub(super) struct Completion {
     #[serde(flatten)]
     pub(super) head: Head,
-    pub(super) choices: [Choice; 1],
+    pub(super) choices: Vec<Choice>,
     pub(super) usage: Usage,
 }
 
 #[derive(Debug, Serialize)]
 pub(super) struct Choice {
-    pub(super) index: u32,
+    pub(super) index: usize,
     pub(super) message: Text,
     pub(super) logprobs: Option<Logprobs>,
     pub(super) finish_reason: Reason,
@@ -62,14 +62,15 @@ pub(super) struct Chunk<'a> {
     pub(super) head: &'a Head,
     /// None in the chunk that carries the usage.
     pub(super) choices: Vec<Delta>,
-    /// Absent if the request does not ask for it, null until the last chunk.
+    /// Absent if the request does not ask for it; null in the chunks of answers unless it asks for
+    /// theirs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) usage: Option<Option<Usage>>,
 }
 
 #[derive(Debug, Serialize)]
 pub(super) struct Delta {
-    pub(super) index: u32,
+    pub(super) index: usize,
     pub(super) delta: Text,
     pub(super) logprobs: Option<Logprobs>,
     pub(super) finish_reason: Option<Reason>,

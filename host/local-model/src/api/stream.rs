@@ -1,4 +1,4 @@
-//! An answer as server-sent events, one for each piece of text.
+//! Answers as server-sent events, one for each piece of text, in the order in which they are decoded.
 
 use std::convert::Infallible;
 
@@ -7,92 +7,124 @@ use axum::response::{IntoResponse, Response};
 use futures::stream::{self, Stream, StreamExt};
 use serde::Serialize;
 
-use super::response::{Chunk, Delta, Text, Usage};
-use super::{Answer, Error};
-use crate::engine::Event;
+use super::Error;
+use super::answer::Answers;
+use super::request::StreamUsage;
+use super::response::{Chunk, Delta, Logprobs, Text, Usage};
+use crate::engine::{Event, Reason};
 
-/// The role first, then the text, then the reason of the end, the usage if wanted, and `[DONE]`.
-pub(super) fn respond(answer: Answer, include_usage: bool) -> Response {
+/// The role of each answer first, then their texts, each with the reason of its end, then the usage
+/// if wanted, and `[DONE]`.
+pub(super) fn respond(answers: Answers, usage: StreamUsage) -> Response {
     let pieces = Pieces {
-        answer,
-        include_usage,
+        tokens: vec![0; answers.choices],
+        running: answers.choices,
+        answers,
+        usage,
     };
-    let first = pieces.delta(Text {
-        role: Some("assistant"),
-        content: Some(String::new()),
-    });
-    let first = stream::iter([first]);
-    let events = first.chain(pieces.rest()).map(Ok::<_, Infallible>);
+    let role = |index| {
+        let delta = Text {
+            role: Some("assistant"),
+            content: Some(String::new()),
+        };
+        pieces.chunk(index, delta, None, None)
+    };
+    let first: Vec<_> = (0..pieces.running).map(role).collect();
+    let events = stream::iter(first)
+        .chain(pieces.rest())
+        .map(Ok::<_, Infallible>);
     Sse::new(events).into_response()
 }
 
 struct Pieces {
-    answer: Answer,
-    include_usage: bool,
+    answers: Answers,
+    usage: StreamUsage,
+    /// How many each answer has so far.
+    tokens: Vec<usize>,
+    /// Answers that have not ended.
+    running: usize,
 }
 
 impl Pieces {
     fn rest(self) -> impl Stream<Item = sse::Event> {
         let batches = stream::unfold(Some(self), |pieces| async {
             let mut pieces = pieces?;
-            let event = pieces.answer.events.recv().await;
+            let event = pieces.answers.events.recv().await;
             Some(pieces.after(event))
         });
         batches.flat_map(stream::iter)
     }
 
     /// What to send for an event of the engine, and what remains to wait for.
-    fn after(self, event: Option<Event>) -> (Vec<sse::Event>, Option<Self>) {
+    fn after(mut self, event: Option<(usize, Event)>) -> (Vec<sse::Event>, Option<Self>) {
         match event {
-            Some(Event::Text { text, logprobs }) => {
-                let chunk = self.chunk(Delta {
-                    index: 0,
-                    delta: Text {
-                        role: None,
-                        content: Some(text),
-                    },
-                    logprobs: self.answer.logprobs(&logprobs),
-                    finish_reason: None,
-                });
+            Some((
+                index,
+                Event::Text {
+                    text,
+                    tokens,
+                    logprobs,
+                },
+            )) => {
+                self.tokens[index] = tokens;
+                let delta = Text {
+                    role: None,
+                    content: Some(text),
+                };
+                let logprobs = self.answers.logprobs(&logprobs);
+                let chunk = self.chunk(index, delta, logprobs, None);
                 (vec![chunk], Some(self))
             }
-            Some(Event::Finished { reason, tokens }) => {
-                let mut events = vec![self.chunk(Delta {
-                    index: 0,
-                    delta: Text::default(),
-                    logprobs: None,
-                    finish_reason: Some(reason),
-                })];
-                if self.include_usage {
-                    let usage = Usage::new(self.answer.prompt_tokens, tokens);
-                    events.push(data(&Chunk {
-                        head: &self.answer.head,
-                        choices: Vec::new(),
-                        usage: Some(Some(usage)),
-                    }));
+            Some((index, Event::Finished { reason, tokens })) => {
+                self.tokens[index] = tokens;
+                self.running -= 1;
+                let last = self.chunk(index, Text::default(), None, Some(reason));
+                if self.running > 0 {
+                    return (vec![last], Some(self));
                 }
-                events.push(sse::Event::default().data("[DONE]"));
-                (events, None)
+                let events = std::iter::once(last)
+                    .chain(self.total())
+                    .chain([sse::Event::default().data("[DONE]")]);
+                (events.collect(), None)
             }
             None => (vec![data(&Error::Stopped.body())], None),
         }
     }
 
-    fn delta(&self, delta: Text) -> sse::Event {
-        self.chunk(Delta {
-            index: 0,
-            delta,
-            logprobs: None,
-            finish_reason: None,
+    /// A chunk of one answer.
+    fn chunk(
+        &self,
+        index: usize,
+        delta: Text,
+        logprobs: Option<Logprobs>,
+        finish_reason: Option<Reason>,
+    ) -> sse::Event {
+        let own = || Usage::new(self.answers.prompt_tokens, self.tokens[index]);
+        data(&Chunk {
+            head: &self.answers.head,
+            choices: vec![Delta {
+                index,
+                delta,
+                logprobs,
+                finish_reason,
+            }],
+            usage: match self.usage {
+                StreamUsage::Never => None,
+                StreamUsage::AtEnd => Some(None),
+                StreamUsage::Always => Some(Some(own())),
+            },
         })
     }
 
-    fn chunk(&self, delta: Delta) -> sse::Event {
-        data(&Chunk {
-            head: &self.answer.head,
-            choices: vec![delta],
-            usage: self.include_usage.then_some(None),
-        })
+    /// The chunk with the usage of all answers, if it is wanted.
+    fn total(&self) -> Option<sse::Event> {
+        let usage = Usage::new(self.answers.prompt_tokens, self.tokens.iter().sum());
+        let chunk = Chunk {
+            head: &self.answers.head,
+            choices: Vec::new(),
+            usage: Some(Some(usage)),
+        };
+        (self.usage != StreamUsage::Never).then(|| data(&chunk))
     }
 }
 

@@ -18,8 +18,12 @@ use sequence::Sequence;
 /// Why a job is not taken, or the engine does not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("all {running} slots and all {waiting} places in the queue are taken")]
-    Full { running: usize, waiting: usize },
+    #[error("{running} answers run and {waiting} wait: there is no room for {asked} more")]
+    Full {
+        running: usize,
+        waiting: usize,
+        asked: usize,
+    },
     #[error("the engine is stopping")]
     Stopping,
     #[error("cannot start the threads of the engine")]
@@ -44,6 +48,8 @@ pub(crate) struct Job {
 pub(crate) enum Event {
     Text {
         text: String,
+        /// Tokens decoded so far.
+        tokens: usize,
         /// The tokens since the last event, if the job asked for them; without the one that ends
         /// the answer.
         logprobs: Vec<TokenLogprob>,
@@ -91,6 +97,8 @@ pub(crate) struct Counters {
     /// Jobs whose receiver was dropped before the end.
     pub(crate) aborted_total: u64,
     pub(crate) completed_total: u64,
+    /// Tokens decoded for all jobs.
+    pub(crate) generation_tokens_total: u64,
 }
 
 /// A handle to the engine; its clones share it.
@@ -113,13 +121,16 @@ struct State {
     running: usize,
     aborted_total: u64,
     completed_total: u64,
+    generation_tokens_total: u64,
     stopping: bool,
 }
 
 #[derive(Debug)]
 struct Waiting {
     job: Job,
-    events: mpsc::Sender<Event>,
+    /// Its place among the jobs that share a receiver, from 0.
+    place: usize,
+    events: mpsc::Sender<(usize, Event)>,
 }
 
 impl Engine {
@@ -147,24 +158,32 @@ impl Engine {
         Ok((Self { shared }, thread))
     }
 
-    /// Takes a job; dropping the receiver aborts it at the next token.
+    /// Takes all of these jobs or none; dropping the receiver aborts them at the next token.
     ///
-    /// The receiver ends without [`Event::Finished`] if the engine stops first.
-    pub(crate) fn submit(&self, job: Job) -> Result<mpsc::Receiver<Event>, Error> {
+    /// Each event comes with the place of its job, from 0. The receiver ends when all jobs have,
+    /// without [`Event::Finished`] for those that run when the engine stops.
+    pub(crate) fn submit(&self, jobs: Vec<Job>) -> Result<mpsc::Receiver<(usize, Event)>, Error> {
         // As many places as there can be events: a slow reader never holds up the others.
-        let (events, receiver) = mpsc::channel(job.tokens_max + 2);
+        let events_max = jobs.iter().map(|job| job.tokens_max + 2).sum();
+        let (events, receiver) = mpsc::channel(events_max);
         let mut state = self.shared.lock();
         if state.stopping {
             return Err(Error::Stopping);
         }
         let free = self.shared.limits.slots.saturating_sub(state.running);
-        if state.waiting.len() >= free + self.shared.limits.queue {
+        if state.waiting.len() + jobs.len() > free + self.shared.limits.queue {
             return Err(Error::Full {
                 running: state.running,
                 waiting: state.waiting.len(),
+                asked: jobs.len(),
             });
         }
-        state.waiting.push_back(Waiting { job, events });
+        let jobs = jobs.into_iter().enumerate();
+        state.waiting.extend(jobs.map(|(place, job)| Waiting {
+            job,
+            place,
+            events: events.clone(),
+        }));
         self.shared.changed.notify_one();
         Ok(receiver)
     }
@@ -176,6 +195,7 @@ impl Engine {
             waiting: state.waiting.len(),
             aborted_total: state.aborted_total,
             completed_total: state.completed_total,
+            generation_tokens_total: state.generation_tokens_total,
         }
     }
 

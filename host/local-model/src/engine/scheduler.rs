@@ -20,6 +20,8 @@ pub(super) struct Scheduler {
     tokenizer: Arc<Tokenizer>,
     shared: Arc<Shared>,
     running: Vec<Sequence>,
+    /// Tokens decoded since the start.
+    tokens_total: u64,
 }
 
 /// Tells waiting clients when the engine ends, even if by a panic.
@@ -38,6 +40,7 @@ impl Scheduler {
             tokenizer,
             shared,
             running: Vec::new(),
+            tokens_total: 0,
         }
     }
 
@@ -66,6 +69,7 @@ impl Scheduler {
         state.running = self.running.len();
         state.completed_total += finished.len() as u64;
         state.aborted_total += abandoned as u64;
+        state.generation_tokens_total = self.tokens_total;
         // Told under the lock: a client that asks for the health next finds its answer counted.
         finished.into_iter().for_each(Sequence::tell_end);
         loop {
@@ -79,7 +83,7 @@ impl Scheduler {
             let admitted = free.min(state.waiting.len());
             for waiting in state.waiting.drain(..admitted) {
                 let config = &self.model.config;
-                let sequence = Sequence::new(waiting.job, waiting.events, config);
+                let sequence = Sequence::new(waiting, config);
                 self.running.push(sequence);
             }
             state.running = self.running.len();
@@ -106,6 +110,7 @@ impl Scheduler {
             }
         }
         let logits = self.model.forward(&mut steps);
+        self.tokens_total += choosing.len() as u64;
         let sequences: Vec<&mut Sequence> = (0..)
             .zip(&mut self.running)
             .filter_map(|(index, sequence)| choosing.contains(&index).then_some(sequence))

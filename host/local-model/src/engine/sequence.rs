@@ -2,7 +2,7 @@
 
 use tokio::sync::mpsc;
 
-use super::{Event, Job, Reason, TokenLogprob};
+use super::{Event, Job, Reason, TokenLogprob, Waiting};
 use crate::model::{Config, KvCache, Step};
 use crate::sampler::{self, Sampler};
 use crate::text::TextStream;
@@ -11,7 +11,9 @@ use crate::tokenizer::Tokenizer;
 #[derive(Debug)]
 pub(super) struct Sequence {
     job: Job,
-    events: mpsc::Sender<Event>,
+    /// What its events come with.
+    place: usize,
+    events: mpsc::Sender<(usize, Event)>,
     cache: KvCache,
     /// Tokens of the prompt that went through the model.
     fed: usize,
@@ -27,11 +29,13 @@ pub(super) struct Sequence {
 }
 
 impl Sequence {
-    pub(super) fn new(job: Job, events: mpsc::Sender<Event>, config: &Config) -> Self {
+    pub(super) fn new(waiting: Waiting, config: &Config) -> Self {
+        let Waiting { job, place, events } = waiting;
         Self {
             sampler: Sampler::new(job.sampling),
             text: TextStream::new(job.stops.clone()),
             job,
+            place,
             events,
             cache: KvCache::new(config),
             fed: 0,
@@ -55,10 +59,7 @@ impl Sequence {
     pub(super) fn tell_end(self) {
         if let Some(reason) = self.end {
             let tokens = self.tokens;
-            // Nobody to tell is no fault, here and in `send`.
-            self.events
-                .try_send(Event::Finished { reason, tokens })
-                .ok();
+            self.tell(Event::Finished { reason, tokens });
         }
     }
 
@@ -142,7 +143,16 @@ impl Sequence {
 
     fn send(&mut self, text: String) {
         let logprobs = std::mem::take(&mut self.logprobs);
-        self.events.try_send(Event::Text { text, logprobs }).ok();
+        self.tell(Event::Text {
+            text,
+            tokens: self.tokens,
+            logprobs,
+        });
+    }
+
+    fn tell(&self, event: Event) {
+        // Nobody to tell is no fault.
+        self.events.try_send((self.place, event)).ok();
     }
 }
 

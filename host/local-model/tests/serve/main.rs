@@ -2,6 +2,8 @@
 
 #[cfg(test)]
 mod server;
+#[cfg(test)]
+mod several;
 
 use std::sync::mpsc;
 use std::thread;

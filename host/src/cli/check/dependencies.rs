@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::super::terminal::{clean, one_line};
+use super::clusters;
 use crate::config::{Config, Loaded};
 use crate::openai::{ModelsError, OpenAi};
 
@@ -50,7 +51,7 @@ pub(super) struct Dependency {
 }
 
 impl Dependency {
-    fn new(name: impl Into<String>, state: State, detail: impl Into<String>) -> Self {
+    pub(super) fn new(name: impl Into<String>, state: State, detail: impl Into<String>) -> Self {
         Self {
             name: name.into(),
             state,
@@ -70,6 +71,7 @@ pub(super) async fn test(loaded: &Loaded) -> Vec<Dependency> {
         found.push(port(key, addr).await);
     }
     found.extend(model_servers(loaded).await);
+    found.extend(clusters::test(&loaded.clusters).await);
     if let Some(url) = nats_url(config) {
         found.push(nats(&url).await);
     }

@@ -143,7 +143,8 @@ async fn host(loaded: Loaded, environment: &Environment) -> Result<Serving, serv
         _ => serve::start_engine(loaded.config.engine(), &metrics)?,
     };
     let plugins = serve::open_plugins(&loaded, &engine)?;
-    Host::compose(loaded, journal, engine, plugins, None, metrics)?
+    Host::compose(loaded, journal, engine, plugins, None, metrics)
+        .await?
         .serve(listeners)
         .await
 }

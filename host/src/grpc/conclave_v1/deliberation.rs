@@ -1,7 +1,9 @@
 //! Deliberations as the native API shows them.
 
+use conclave_core::cluster::Placement;
 use conclave_core::entry::Accepted;
 use conclave_core::generation::Failure;
+use conclave_core::live::Live;
 use conclave_core::outcome::{Candidate, Cause, Completeness, Outcome, Ranked, Score, Spent};
 use conclave_core::plugin::PluginRef;
 use conclave_core::request::{Agent, Task};
@@ -47,6 +49,35 @@ pub(super) fn deliberation(view: &View) -> pb::Deliberation {
         failure: end.failure,
         cancel_reason: end.cancel_reason,
         priority: Some(request.priority.get().into()),
+        execution: request.execution.as_str().to_owned(),
+        open_generations: Vec::new(),
+    }
+}
+
+/// The deliberation as it is, with what is on its way if this host holds it.
+pub(super) fn with_open(view: &View, live: &Live) -> pb::Deliberation {
+    let mut one = deliberation(view);
+    if !view.is_finished()
+        && let Some(handle) = live.get(&view.accepted.id)
+    {
+        let open = handle.open_generations().into_iter();
+        one.open_generations = open
+            .map(|generation| pb::OpenGeneration {
+                job: int32(generation.job.0),
+                running: generation.is_running,
+                placement: generation.placement.as_deref().map(placement),
+            })
+            .collect();
+    }
+    one
+}
+
+pub(super) fn placement(placement: &Placement) -> pb::Placement {
+    pb::Placement {
+        cluster: placement.cluster.clone(),
+        submission_id: placement.submission_id.clone(),
+        actor: placement.actor.clone().unwrap_or_default(),
+        node: placement.node.clone().unwrap_or_default(),
     }
 }
 

@@ -10,7 +10,9 @@ use conclave_core::live::Update;
 use conclave_core::outcome::{Candidate, Score, Spent, Verdict};
 use conclave_core::view::{State, View};
 
-use super::deliberation::{End, candidate, deliberation, generation_failure, score, usage};
+use super::deliberation::{
+    End, candidate, deliberation, generation_failure, placement, score, usage,
+};
 use super::pb;
 use super::pb::deliberation_event::Event;
 use crate::grpc::wire::{duration, int32, int64, timestamp};
@@ -177,6 +179,7 @@ pub(super) fn generation(generation: &Generation) -> pb::Generation {
         latency: Some(duration(std::time::Duration::from_millis(
             generation.latency_ms.into(),
         ))),
+        placement: generation.placement.as_deref().map(placement),
     }
 }
 

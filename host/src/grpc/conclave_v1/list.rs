@@ -5,7 +5,7 @@ use conclave_core::ids::Tenant;
 use conclave_core::listing::{Place, Query};
 use tonic::Request;
 
-use super::deliberation::{deliberation, shorten};
+use super::deliberation::{shorten, with_open};
 use super::pages::{List, fits, size};
 use super::{ConclaveV1, pb};
 use crate::grpc::call::Call;
@@ -30,7 +30,7 @@ impl ConclaveV1 {
         let mut bytes = 0;
         let mut last = None;
         for (place, view) in &page.views {
-            let mut one = deliberation(view);
+            let mut one = with_open(view, &self.host.live);
             if !full {
                 shorten(&mut one);
             }

@@ -1,6 +1,7 @@
 //! The service of the package `conclave.v1`.
 
 mod channels;
+mod clusters;
 mod deliberation;
 mod event;
 mod list;
@@ -23,7 +24,7 @@ use tokio::sync::Semaphore;
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status};
 
-use self::deliberation::deliberation;
+use self::deliberation::{deliberation, with_open};
 use self::event::Narrator;
 use super::call::Call;
 use super::fields::Api;
@@ -157,7 +158,7 @@ impl ConclaveV1 {
         let follow = self.follow(&call);
         match follow.accepted(&receipt.id) {
             Some(view) if !receipt.repeated => Ok(deliberation(&view)),
-            _ => as_it_is(&follow, &receipt.id).await,
+            _ => self.as_it_is(&follow, &receipt.id).await,
         }
     }
 
@@ -166,7 +167,8 @@ impl ConclaveV1 {
         request: Request<pb::GetDeliberationRequest>,
     ) -> Result<pb::Deliberation, Refusal> {
         let follow = self.follow(&Call::of(&request));
-        as_it_is(&follow, &request::id(&request.get_ref().name)?).await
+        let id = request::id(&request.get_ref().name)?;
+        self.as_it_is(&follow, &id).await
     }
 
     async fn watch(
@@ -205,7 +207,7 @@ impl ConclaveV1 {
         let timeout = parse_duration("timeout", timeout)?;
         match tokio::time::timeout(timeout, outcome).await {
             Ok(view) => Ok(deliberation(&view?)),
-            Err(_) => as_it_is(&follow, &id).await,
+            Err(_) => self.as_it_is(&follow, &id).await,
         }
     }
 
@@ -221,11 +223,12 @@ impl ConclaveV1 {
         let follow = self.follow(&call);
         Ok(deliberation(&follow.cancel(&id, reason).await?))
     }
-}
 
-async fn as_it_is(
-    follow: &FollowDeliberation,
-    id: &DeliberationId,
-) -> Result<pb::Deliberation, Refusal> {
-    Ok(deliberation(&follow.get(id).await?))
+    async fn as_it_is(
+        &self,
+        follow: &FollowDeliberation,
+        id: &DeliberationId,
+    ) -> Result<pb::Deliberation, Refusal> {
+        Ok(with_open(&follow.get(id).await?, &self.host.live))
+    }
 }

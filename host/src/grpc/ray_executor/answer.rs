@@ -91,20 +91,23 @@ pub(super) fn stats(totals: &Totals) -> ExecutionStats {
     }
 }
 
-/// A running deliberation. In direct mode many generations of many endpoints' requests make one, so
-/// that its job is the deliberation itself.
+/// A running deliberation. Its job is the Ray job that runs its newest generation, or it is its own where
+/// no Ray job does.
 pub(super) fn job(id: &DeliberationId, handle: &Handle, now_ms: u64) -> Option<JobInfo> {
     let Entry::Accepted(accepted) = &handle.accepted().entry else {
         return None;
     };
-    let status = if handle.is_sending() {
+    let status = if handle.has_begun() {
         "RUNNING"
     } else {
         "PENDING"
     };
     let task = &accepted.request.task;
     Some(JobInfo {
-        job_id: id.to_string(),
+        job_id: handle
+            .placements()
+            .pop()
+            .map_or_else(|| id.to_string(), |(_, place)| place.submission_id.clone()),
         name: format!("vllm-agent-job-{id}"),
         status: status.to_owned(),
         submission_id: id.to_string(),

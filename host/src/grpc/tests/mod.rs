@@ -2,6 +2,7 @@
 
 mod access;
 mod calls;
+mod clusters;
 mod contract;
 mod native;
 mod plugins;
@@ -47,6 +48,7 @@ struct Served {
     run: Arc<RunDeliberation>,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<()>,
+    _data: tempfile::TempDir,
 }
 
 impl Served {
@@ -69,6 +71,7 @@ impl Served {
     }
 
     async fn start_with(inference: ScriptedInference, settings: Settings, access: Access) -> Self {
+        let data = tempfile::tempdir().unwrap();
         let journal = MemoryJournal::new();
         let fakes = Fakes::idle(
             &journal,
@@ -98,6 +101,7 @@ impl Served {
             components: Arc::new(NoComponents),
             clock: Clock::system(),
             health: Arc::new(|| Box::pin(async { Health::Healthy })),
+            clusters: clusters::none_of_them_answers(data.path(), &fakes.tasks).await,
             calls: crate::metrics::Metrics::new().calls.clone(),
         };
         let (server, readiness) = server(host, Arc::new(access), settings).await;
@@ -124,6 +128,7 @@ impl Served {
             run,
             stop,
             serving,
+            _data: data,
         }
     }
 }

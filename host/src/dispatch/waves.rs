@@ -1,0 +1,363 @@
+//! Each wave of generations as a Ray job of its own.
+//!
+//! The job is an executor with a queue that holds nothing but the wave: it runs as in pool mode, and
+//! ends with it. Its submission id follows from the deliberation and the wave, so that a host that was
+//! killed finds the job of its last run again.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use conclave_core::chain::Chain;
+use conclave_core::cluster::{self, Cluster, Job, JobStatus};
+use conclave_core::fleet::Lease;
+use conclave_core::generation::Generation;
+use conclave_core::inference::{Error, Progress, Request};
+use conclave_core::tasks::Tasks;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use super::courier::{Courier, errand, unanswered};
+use crate::errand::OnlyAnswer;
+use crate::pool::{Executor, Package, Pool, Queue};
+
+/// How long a wave is waited for to be complete. Its job takes seconds to start anyway.
+const COMPLETE: Duration = Duration::from_secs(1);
+
+/// How often a wave's job is looked at.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How long a job may go on after all of its wave has ended, to end by itself.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// Jobs that a wave may have, when those before ended too early.
+const JOBS_MAX: u32 = 4;
+
+/// How much of a failed job's log an error holds.
+const LOG_BYTES_MAX: usize = 2_000;
+
+/// Where waves may run, by the clusters' names.
+pub type WaveClusters = BTreeMap<String, WaveCluster>;
+
+/// A cluster that waves may run on.
+#[derive(Clone)]
+pub struct WaveCluster {
+    /// The cluster.
+    pub ray: Arc<dyn Cluster>,
+    /// The executor's code.
+    pub package: Arc<Package>,
+    /// How it is started there.
+    pub executor: Executor,
+}
+
+impl std::fmt::Debug for WaveCluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WaveCluster").finish_non_exhaustive()
+    }
+}
+
+/// Runs waves.
+#[derive(Debug)]
+pub(super) struct Waves {
+    courier: Arc<Courier>,
+    clusters: WaveClusters,
+    tasks: Tasks,
+    running: Running,
+}
+
+type Running = Arc<Mutex<HashMap<Queue, Arc<Run>>>>;
+
+/// A wave on its way.
+struct Run {
+    queue: Queue,
+    /// How many wait for it; changed under the lock of those that run.
+    members: watch::Sender<usize>,
+    /// The cluster that it runs on, once one was chosen.
+    lease: watch::Sender<Option<Result<Arc<Lease>, String>>>,
+}
+
+impl std::fmt::Debug for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Run")
+            .field("queue", &self.queue)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Run {
+    fn is_wanted(&self) -> bool {
+        *self.members.borrow() > 0
+    }
+
+    /// Waits until nobody waits for it.
+    async fn abandoned(&self) {
+        // The sender is a field of self.
+        let _ = self.members.subscribe().wait_for(|count| *count == 0).await;
+    }
+}
+
+/// One who waits for the wave.
+struct Member(Arc<Run>);
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.0.members.send_modify(|count| *count -= 1);
+    }
+}
+
+impl Waves {
+    pub(super) fn new(courier: Arc<Courier>, clusters: WaveClusters, tasks: Tasks) -> Self {
+        Self {
+            courier,
+            clusters,
+            tasks,
+            running: Arc::default(),
+        }
+    }
+
+    pub(super) async fn generate(
+        &self,
+        request: &Request,
+        progress: &Progress,
+    ) -> Result<Generation, Error> {
+        let pool = self.courier.pool(request)?;
+        let member = self.join(request, pool)?;
+        let lease = member.lease(request).await?;
+        let cluster = lease.cluster.clone().unwrap_or_default();
+        let answer = OnlyAnswer::new(progress);
+        let errand = errand(request, 1, &lease);
+        pool.run(&cluster, &member.0.queue, &errand, &answer)
+            .await?;
+        answer.take().ok_or_else(|| unanswered(request))
+    }
+
+    fn join(&self, request: &Request, pool: &Arc<Pool>) -> Result<Member, Error> {
+        let queue = queue_of(request).ok_or_else(|| unanswered(request))?;
+        let mut running = lock(&self.running);
+        if let Some(run) = running.get(&queue) {
+            run.members.send_modify(|count| *count += 1);
+            return Ok(Member(Arc::clone(run)));
+        }
+        let run = Arc::new(Run {
+            queue: queue.clone(),
+            members: watch::Sender::new(1),
+            lease: watch::Sender::new(None),
+        });
+        running.insert(queue, Arc::clone(&run));
+        let driver = Driver {
+            request: request.clone(),
+            run: Arc::clone(&run),
+            courier: Arc::clone(&self.courier),
+            clusters: self.clusters.clone(),
+            pool: Arc::clone(pool),
+            running: Arc::clone(&self.running),
+        };
+        self.tasks.spawn("wave", driver.drive());
+        Ok(Member(run))
+    }
+}
+
+impl Member {
+    /// The cluster that the wave runs on.
+    async fn lease(&self, request: &Request) -> Result<Arc<Lease>, Error> {
+        let mut lease = self.0.lease.subscribe();
+        let chosen = lease.wait_for(Option::is_some).await;
+        let chosen = chosen.ok().and_then(|chosen| chosen.clone());
+        let none = |reason| Error::NoServer {
+            model: request.model.clone(),
+            reason,
+            retry_after: None,
+        };
+        chosen
+            .unwrap_or_else(|| Err("the wave was given up".to_owned()))
+            .map_err(none)
+    }
+}
+
+/// What carries a wave from its first generation to the end of its job.
+struct Driver {
+    request: Request,
+    run: Arc<Run>,
+    courier: Arc<Courier>,
+    clusters: WaveClusters,
+    pool: Arc<Pool>,
+    running: Running,
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let mut running = lock(&self.running);
+        let own = running.get(&self.run.queue);
+        if own.is_some_and(|run| Arc::ptr_eq(run, &self.run)) {
+            running.remove(&self.run.queue);
+        }
+        drop(running);
+        self.run.lease.send_if_modified(|lease| match lease {
+            None => {
+                *lease = Some(Err("the host stops".to_owned()));
+                true
+            }
+            Some(_) => false,
+        });
+    }
+}
+
+impl Driver {
+    async fn drive(self) {
+        // An error is a plugin that computes for long: the job is told of those that there are.
+        let _ = timeout(COMPLETE, self.request.wave.closed()).await;
+        let lease = match self.while_wanted(self.courier.lease_for_wave(&self.request)).await {
+            None => return,
+            Some(Ok(lease)) => Arc::new(lease),
+            Some(Err(error)) => {
+                let reason = Chain(&error).to_string();
+                self.run.lease.send_replace(Some(Err(reason)));
+                return;
+            }
+        };
+        self.run.lease.send_replace(Some(Ok(Arc::clone(&lease))));
+        let name = lease.cluster.clone().unwrap_or_default();
+        let Some(cluster) = self.clusters.get(&name) else {
+            return;
+        };
+        let ended = self.run_job(cluster).await;
+        if let Err(reason) = ended {
+            tracing::warn!(queue = %self.run.queue, reason, "the job of a wave failed");
+            self.pool.fail_queue(&name, &self.run.queue, &reason);
+        }
+    }
+
+    /// Submits the job, and stays with it until nobody waits for the wave any more; why it failed.
+    async fn run_job(&self, cluster: &WaveCluster) -> Result<(), String> {
+        let told = |error: cluster::Error| Chain(&error).to_string();
+        let ray = &cluster.ray;
+        let Package { name, zip, .. } = &*cluster.package;
+        let Some(uri) = self.while_wanted(ray.upload(name, zip.clone())).await else {
+            return Ok(());
+        };
+        let uri = uri.map_err(told)?;
+        let mut id = self.submit(cluster, &uri).await?;
+        let mut lingering = Duration::ZERO;
+        let mut jobs_left = JOBS_MAX;
+        loop {
+            sleep(LOOK).await;
+            let wanted = self.run.is_wanted();
+            let jobs = match ray.jobs().await {
+                Ok(jobs) => jobs,
+                // The dashboard may be down while the job runs.
+                Err(error) if error.is_retryable() && wanted => continue,
+                Err(error) => return Err(told(error)),
+            };
+            let job = jobs.into_iter().find(|job| job.submission_id == id);
+            match job.as_ref().map(|job| job.status) {
+                Some(JobStatus::Failed | JobStatus::Stopped) if wanted => {
+                    let reason = self.told_by(cluster, job.as_ref()).await;
+                    // Another try is another job.
+                    let _ = ray.delete(&id).await;
+                    return Err(reason);
+                }
+                // Its executor saw the queue empty while some of the wave had not come there yet.
+                Some(JobStatus::Succeeded) if wanted => {
+                    jobs_left -= 1;
+                    if jobs_left == 0 {
+                        return Err(format!("{JOBS_MAX} jobs ended before the wave was complete"));
+                    }
+                    id = self.submit(cluster, &uri).await?;
+                }
+                Some(status) if status.is_terminal() && !wanted => {
+                    // What is left of it is of no use; the next start of the host cleans up otherwise.
+                    let _ = ray.delete(&id).await;
+                    if self.leave() {
+                        return Ok(());
+                    }
+                    id = self.submit(cluster, &uri).await?;
+                }
+                Some(_) if wanted => {}
+                None if wanted => return Err(format!("the cluster forgot its job `{id}`")),
+                None if self.leave() => return Ok(()),
+                None => {}
+                Some(_) if lingering < LINGER => lingering += LOOK,
+                Some(_) => {
+                    // Its wave was cancelled before the executor had seen it.
+                    let _ = ray.stop(&id).await;
+                }
+            }
+        }
+    }
+
+    /// Does this as long as anybody waits for the wave.
+    async fn while_wanted<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return Some(done),
+                () = self.run.abandoned() => if self.leave() {
+                    return None;
+                },
+            }
+        }
+    }
+
+    /// Ends the wave if nobody waits for it; who comes later begins another one.
+    fn leave(&self) -> bool {
+        let mut running = lock(&self.running);
+        if self.run.is_wanted() {
+            return false;
+        }
+        running.remove(&self.run.queue);
+        true
+    }
+
+    /// Submits the job unless the last run of the host has; its submission id.
+    async fn submit(&self, cluster: &WaveCluster, uri: &str) -> Result<String, String> {
+        let told = |error: cluster::Error| Chain(&error).to_string();
+        let jobs = cluster.ray.jobs().await.map_err(told)?;
+        // An id is used once: a job that has ended keeps its own.
+        let is_used = |id: &str| {
+            let mut of_id = jobs.iter().filter(|job| job.submission_id == id);
+            of_id.any(|job| job.status.is_terminal())
+        };
+        let base = format!("conclave-{}", self.run.queue);
+        let ids = std::iter::once(base.clone()).chain((1..).map(|n| format!("{base}-{n}")));
+        let mut ids = ids.skip_while(|id| is_used(id));
+        let id = ids.next().unwrap_or(base);
+        let count = (*self.run.members.borrow()).max(1);
+        let package = &cluster.package;
+        let job = cluster
+            .executor
+            .job(&id, &self.run.queue, Some(count), package, uri.to_owned());
+        let job = job.map_err(|error| error.to_string())?;
+        cluster.ray.submit(&job).await.map_err(told)?;
+        Ok(id)
+    }
+
+    /// Why the job failed, with the end of its log.
+    async fn told_by(&self, cluster: &WaveCluster, job: Option<&Job>) -> String {
+        let Some(job) = job else {
+            return String::new();
+        };
+        let log = cluster.ray.log_tail(&job.submission_id, LOG_BYTES_MAX);
+        let log = log.await.unwrap_or_default();
+        let message = job.message.trim();
+        let id = &job.submission_id;
+        match log.trim() {
+            "" => format!("Ray job `{id}` failed: {message}"),
+            log => format!("Ray job `{id}` failed: {message}; the end of its log:\n{log}"),
+        }
+    }
+}
+
+/// The wave's queue, the same over restarts of the host.
+fn queue_of(request: &Request) -> Option<Queue> {
+    let deliberation = &request.id.deliberation;
+    let (actor, number) = request.wave.id();
+    Queue::wave(&format!(
+        "{deliberation}-{actor}-{number}-{}",
+        request.retries
+    ))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,53 @@
+//! The streams of a cluster's work: made, and brought up to the settings.
+
+use std::time::Duration;
+
+use async_nats::jetstream::Context;
+use async_nats::jetstream::context::CreateStreamError;
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy};
+
+use super::names::Names;
+use super::settings::ClusterSettings;
+
+const RESULTS_FOR: Duration = Duration::from_secs(3_600);
+const DEAD_FOR: Duration = Duration::from_secs(7 * 24 * 3_600);
+
+/// Makes what is missing.
+pub(super) async fn ensure(
+    jetstream: &Context,
+    names: &Names,
+    settings: &ClusterSettings,
+) -> Result<(), CreateStreamError> {
+    for config in configs(names, settings) {
+        jetstream.create_or_update_stream(config).await?;
+    }
+    Ok(())
+}
+
+fn configs(names: &Names, settings: &ClusterSettings) -> [Config; 3] {
+    let work = Config {
+        name: names.work_stream(),
+        subjects: vec![names.all_work()],
+        retention: RetentionPolicy::WorkQueue,
+        max_messages: i64::from(settings.queue_max),
+        max_messages_per_subject: 1,
+        discard: DiscardPolicy::New,
+        discard_new_per_subject: true,
+        ..Config::default()
+    };
+    let results = Config {
+        name: names.results_stream(),
+        subjects: vec![names.all_results()],
+        max_messages_per_subject: 1,
+        max_age: RESULTS_FOR,
+        allow_direct: true,
+        ..Config::default()
+    };
+    let dead = Config {
+        name: names.dead_stream(),
+        subjects: vec![names.all_dead()],
+        max_age: DEAD_FOR,
+        ..Config::default()
+    };
+    [work, results, dead]
+}
