@@ -29,7 +29,6 @@ const SECOND: Duration = Duration::from_secs(1);
 /// A fleet and its fakes.
 struct World {
     fleet: Arc<Fleet>,
-    clusters: Vec<Arc<ScriptedCluster>>,
     probe: Arc<ScriptedProbe>,
     book: Arc<MemoryWishBook>,
     tasks: Tasks,
@@ -54,8 +53,6 @@ impl World {
             wish_book: Arc::clone(&book) as Arc<dyn WishBook>,
             clock: Clock::system(),
         };
-        let clusters = parts.clusters.iter().map(|(_, fake)| Arc::clone(fake));
-        let clusters = clusters.collect();
         let plans = parts.clusters.into_iter();
         let plans = plans.map(|(plan, fake)| (plan, fake as Arc<dyn Cluster>));
         let fleet = Fleet::new(
@@ -67,7 +64,6 @@ impl World {
         );
         let world = Self {
             fleet,
-            clusters,
             probe: parts.probe,
             book,
             tasks: Tasks::default(),
