@@ -42,6 +42,9 @@ const EXECUTOR_STOP_SECONDS: &str = "15";
 /// runs there: by then somebody has taken it over, if anybody can.
 const ACK_WAITS_LOST: u32 = 6;
 
+/// How often it is looked whether an executor was started.
+const EXECUTORS_LOOK: Duration = Duration::from_millis(500);
+
 /// Why clusters cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -188,6 +191,13 @@ impl Clusters {
         let rays = self.rays.iter();
         let rays = rays.map(|(name, ray)| (name.clone(), ray.clone() as Arc<dyn Cluster>));
         self.nodes.start(rays, tasks, stop);
+        if let Some(pool) = &self.pool {
+            let expecting = expect_executors(Arc::clone(&self.fleet), Arc::clone(pool));
+            tasks.spawn(
+                "executors",
+                stop.clone().run_until_cancelled_owned(expecting),
+            );
+        }
     }
 
     /// What runs generations there and elsewhere.
@@ -250,6 +260,24 @@ impl Clusters {
             (shall && !serves).then(|| format!("no server of model `{}` is healthy", model.name))
         });
         clusters.chain(models).collect()
+    }
+}
+
+/// Tells the pool of every executor that was started: its actors are heard some seconds after its job runs.
+async fn expect_executors(fleet: Arc<Fleet>, pool: Arc<Pool>) {
+    let mut known = BTreeMap::new();
+    loop {
+        for cluster in fleet.status().clusters {
+            let executor = cluster.executor.filter(|_| cluster.executes);
+            let Some(job) = executor.and_then(|executor| executor.submission_id) else {
+                continue;
+            };
+            let before = known.insert(cluster.name.clone(), job.clone());
+            if before.is_none_or(|before| before != job) {
+                pool.expect(&cluster.name);
+            }
+        }
+        tokio::time::sleep(EXECUTORS_LOOK).await;
     }
 }
 

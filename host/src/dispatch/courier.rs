@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::errand::{Answers, Backend as _, Errand};
 use crate::openai::OpenAi;
-use crate::pool::{Pool, Queue};
+use crate::pool::{self, Pool, Queue};
 
 /// Servers that are tried for one attempt, when those before it were out of reach.
 const SERVERS_TRIED_MAX: usize = 3;
@@ -101,11 +101,9 @@ impl Courier {
                 (Execution::Direct, _) | (_, None) => out_of_reach.push(lease.endpoint.clone()),
                 (_, Some(cluster)) => lost.push(cluster.clone()),
             }
-            // What the queue or its executors did not bring to the server says nothing of it.
-            let of_server = request.execution == Execution::Direct || noting.has_begun();
-            match of_server {
-                true => lease.failed(&error),
-                false => drop(lease),
+            // What goes wrong on the way to the server says nothing of it.
+            if !pool::is_between(&error) {
+                lease.failed(&error);
             }
             let tried = out_of_reach.len() + lost.len();
             let elsewhere = matches!(error, Error::Unavailable { .. })

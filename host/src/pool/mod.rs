@@ -44,6 +44,7 @@ pub use self::cluster::ClusterView;
 pub use self::counts::Counts;
 pub use self::host_id::HostId;
 pub use self::job::{Executor, UnusableCredentials};
+pub use self::outcome::is_between;
 pub use self::package::Package;
 pub use self::settings::{Bounds, ClusterSettings, InvalidSettings, Queue, Settings};
 
@@ -190,6 +191,13 @@ impl Pool {
             .lose(|of, _| (of == queue).then(|| reason.to_owned()));
         cluster.lost(lost);
         lost
+    }
+
+    /// An executor of a cluster has just been started: its silence up to now says nothing.
+    pub fn expect(&self, cluster: &str) {
+        if let Some(cluster) = self.clusters.get(cluster) {
+            cluster.actors.listen();
+        }
     }
 
     /// The clusters as they were heard last, by their names.

@@ -19,12 +19,34 @@ const GIVEN_UP: u16 = 422;
 #[error("{0}")]
 struct Said(String);
 
+/// What went wrong before an engine was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Between(String);
+
 /// What goes wrong between the host and the executors; it may go well the next time.
 pub(super) fn unavailable(errand: &Errand, why: impl Into<String>) -> Error {
+    unavailable_by(errand, Between(why.into()))
+}
+
+/// Whether an errand failed between the host and the executors, so that the failure says nothing of its
+/// engine.
+#[must_use]
+pub fn is_between(error: &Error) -> bool {
+    match error {
+        Error::Unavailable { source, .. } => source.is::<Between>(),
+        _ => false,
+    }
+}
+
+fn unavailable_by(
+    errand: &Errand,
+    source: impl std::error::Error + Send + Sync + 'static,
+) -> Error {
     Error::Unavailable {
         endpoint: errand.endpoint.clone(),
         retry_after: None,
-        source: Box::new(Said(why.into())),
+        source: Box::new(source),
     }
 }
 
@@ -111,7 +133,7 @@ fn refused(result: &ResultMessage<'_>, errand: &Errand) -> Error {
 fn failed(result: ResultMessage<'_>, errand: &Errand) -> Error {
     let message = said(result.message);
     match result.kind.as_deref() {
-        Some("unavailable") => unavailable(errand, message),
+        Some("unavailable") => unavailable_by(errand, Said(message)),
         Some("stalled") => Error::Stalled {
             endpoint: errand.endpoint.clone(),
             silence: Duration::from_millis(result.silence_ms.unwrap_or(0)),
