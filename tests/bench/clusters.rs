@@ -207,7 +207,10 @@ impl Host {
     /// Waits for both actors.
     async fn heard(&self) {
         loop {
-            let views = self.clusters.pool().map_or_else(Vec::new, |pool| pool.view());
+            let views = self
+                .clusters
+                .pool()
+                .map_or_else(Vec::new, |pool| pool.view());
             let executes = self.clusters.fleet().status().clusters;
             let executes = executes.iter().all(|cluster| cluster.executes);
             if executes && views.iter().all(|view| view.actors.len() >= 2) {

@@ -213,10 +213,7 @@ fn ways_rows(ways: &Ways) -> Vec<Row> {
         let what = format!("generations a second by {name}, 128 at once");
         row(&what, format!("{rate:.0}"), goal);
     }
-    for (name, cancels) in [
-        ("direct", &ways.direct_cancel),
-        ("pool", &ways.pool_cancel),
-    ] {
+    for (name, cancels) in [("direct", &ways.direct_cancel), ("pool", &ways.pool_cancel)] {
         let what = format!("cancel of `{name}` until the server sees it, p50 / p95 / p99, ms");
         row(&what, percentiles(cancels), p95_below(cancels, 150));
     }

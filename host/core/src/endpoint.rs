@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use url::{Origin, Url};
@@ -10,7 +11,7 @@ use url::{Origin, Url};
 /// a trailing `/v1`: adapters append `/v1/…`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Endpoint(Url);
+pub struct Endpoint(Arc<Url>);
 
 /// A text that is no endpoint.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +50,7 @@ impl Endpoint {
         let path = url.path().trim_end_matches('/');
         let path = path.strip_suffix("/v1").unwrap_or(path).to_owned();
         url.set_path(&path);
-        Ok(Self(url))
+        Ok(Self(Arc::new(url)))
     }
 
     /// Scheme, host and port.
@@ -67,7 +68,7 @@ impl Endpoint {
     /// The URL of a path below the base, for example `v1/chat/completions`.
     #[must_use]
     pub fn join(&self, path: &str) -> Url {
-        let mut url = self.0.clone();
+        let mut url = Url::clone(&self.0);
         let base = url.path().trim_end_matches('/').to_owned();
         url.set_path(&format!("{base}/{path}"));
         url

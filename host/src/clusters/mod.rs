@@ -123,7 +123,7 @@ impl Clusters {
             ..Parts::default()
         };
         for cluster in settings.clusters {
-            parts.add(cluster, &package, settings.nats)?;
+            parts.add(&cluster, &package, settings.nats)?;
         }
         let host = match parts.plans.is_empty() {
             true => None,
@@ -296,7 +296,7 @@ struct Parts {
 impl Parts {
     fn add(
         &mut self,
-        cluster: ClusterSettings,
+        cluster: &ClusterSettings,
         package: &Arc<Package>,
         nats: Option<&nats::Settings>,
     ) -> Result<(), Error> {
@@ -314,7 +314,7 @@ impl Parts {
             .iter()
             .any(|one| self.executions.contains(one));
         let nats = nats.filter(|_| is_used);
-        let executor = nats.and_then(|nats| executor(&cluster, nats));
+        let executor = nats.and_then(|nats| executor(cluster, nats));
         let mut plan = ClusterPlan {
             name: name.clone(),
             weight: cluster.weight,

@@ -13,8 +13,8 @@ use conclave_core::request::Policy;
 use conclave_core::retry::Retry;
 use conclave_core::submit::Terms;
 
-use super::routing::{self, NamedPlugin};
 use super::models::Model;
+use super::routing::{self, NamedPlugin};
 use super::settings::Config;
 use crate::grpc;
 use crate::openai::{self, ApiKey};

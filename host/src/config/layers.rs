@@ -121,7 +121,7 @@ impl Merged {
     }
 
     /// As [`Merged::add_values`], for a key that no other layer sets; whether it is such a one.
-    pub(super) fn add_unless_set(&mut self, one: legacy::Translated) -> bool {
+    pub(super) fn add_unless_set(&mut self, one: &legacy::Translated) -> bool {
         if self.values.contains_key(one.key) {
             return false;
         }

@@ -135,7 +135,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Error> {
     merged.add_flags(&sources.flags);
     if let Some(cluster) = legacy.cluster {
         let variable = cluster.variable;
-        if !merged.add_unless_set(cluster) {
+        if !merged.add_unless_set(&cluster) {
             let notice = format!("{variable} is not used: `clusters` is set too");
             legacy.notices.push(notice);
         }

@@ -42,10 +42,7 @@ pub struct Model {
     /// `{replica}` in it.
     pub endpoint: String,
     /// Variables of a replica's environment. Ray shows them to everybody who sees its dashboard.
-    #[serde(
-        skip_serializing_if = "BTreeMap::is_empty",
-        serialize_with = "hidden"
-    )]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", serialize_with = "hidden")]
     pub env: BTreeMap<String, String>,
     /// CPUs that Ray sets aside for a replica.
     pub cpus: f64,

@@ -144,7 +144,8 @@ impl Gathering {
         arrived.count += 1;
         arrived.more.notify_waiters();
         let mut groups = arrived.groups.iter();
-        let known = groups.find(|group| !group.is_closed.load(Ordering::Acquire) && group.fits(request));
+        let known =
+            groups.find(|group| !group.is_closed.load(Ordering::Acquire) && group.fits(request));
         if let Some(group) = known {
             lock(&group.members).push(member);
             group.waiting.fetch_add(1, Ordering::AcqRel);

@@ -206,7 +206,10 @@ impl Driver {
     async fn drive(self) {
         // An error is a plugin that computes for long: the job is told of those that there are.
         let _ = timeout(COMPLETE, self.request.wave.closed()).await;
-        let lease = match self.while_wanted(self.courier.lease_for_wave(&self.request)).await {
+        let lease = match self
+            .while_wanted(self.courier.lease_for_wave(&self.request))
+            .await
+        {
             None => return,
             Some(Ok(lease)) => Arc::new(lease),
             Some(Err(error)) => {
@@ -260,7 +263,9 @@ impl Driver {
                 Some(JobStatus::Succeeded) if wanted => {
                     jobs_left -= 1;
                     if jobs_left == 0 {
-                        return Err(format!("{JOBS_MAX} jobs ended before the wave was complete"));
+                        return Err(format!(
+                            "{JOBS_MAX} jobs ended before the wave was complete"
+                        ));
                     }
                     id = self.submit(cluster, &uri).await?;
                 }

@@ -54,12 +54,10 @@ impl Listener {
                     false => &cluster.counts.duplicates,
                 });
             }
-            Some(Told::Progress(id)) => {
-                if !cluster.waiters.tell(id, message.payload) {
-                    count(&cluster.counts.progress_lost);
-                }
+            Some(Told::Progress(id)) if !cluster.waiters.tell(id, message.payload) => {
+                count(&cluster.counts.progress_lost);
             }
-            None => (),
+            Some(Told::Progress(_)) | None => (),
         }
     }
 

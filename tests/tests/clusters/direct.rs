@@ -39,7 +39,7 @@ async fn the_host_runs_its_model_servers_as_ray_jobs() {
 /// The only job of the model, which is given.
 async fn a_generation_names_the_job_of_its_server(host: &Running, ray: &Ray) -> String {
     let job = host.until_healthy(TINY, 1).await.remove(0);
-    assert_eq!(alive(ray, JOBS).await, [job.clone()]);
+    assert_eq!(alive(ray, JOBS).await, std::slice::from_ref(&job));
     let ran = host.cli(&["models", TINY, "--json"]).await;
     assert_eq!(ran.code, Some(0), "{ran:?}");
     let shown = &ran.json().unwrap()["replicas"][0];

@@ -62,7 +62,7 @@ impl Rig {
     async fn generations_run_in_actors(&self, host: &Running) {
         let cluster = host.until_executor("one", ACTORS).await;
         let job = &cluster.executor_submission_id;
-        assert_eq!(alive(&self.ray, JOBS).await, [job.clone()]);
+        assert_eq!(alive(&self.ray, JOBS).await, std::slice::from_ref(job));
         host.until_healthy(TINY, 1).await;
         let generations = host.run(ask("pool", TINY, 2)).await;
         assert_eq!(placed(&generations), [job, job]);

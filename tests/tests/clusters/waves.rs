@@ -64,7 +64,7 @@ impl Rig {
         let own = placed(&generations);
         assert!(own[0].contains(&real) && own[0] == own[1], "{own:?}");
         self.until_gone(&real).await;
-        assert_eq!(known(&self.ray, JOBS).await, [job.clone()]);
+        assert_eq!(known(&self.ray, JOBS).await, std::slice::from_ref(&job));
         self.stub.release();
         let generations = host.completed(&held, 3).await;
         assert_eq!(placed(&generations), [job.as_str(); 3]);
@@ -97,7 +97,7 @@ impl Rig {
         let job = host.until_active(&uid).await.job_id;
         let host = host.killed_and_started().await;
         assert_eq!(host.until_active(&uid).await.job_id, job);
-        assert_eq!(alive(&self.ray, JOBS).await, [job.clone()]);
+        assert_eq!(alive(&self.ray, JOBS).await, std::slice::from_ref(&job));
         self.stub.release();
         let generations = host.completed(&uid, 3).await;
         assert_eq!(placed(&generations), [job.as_str(); 3]);

@@ -94,7 +94,7 @@ impl State {
                 match job {
                     Some(job) if job.state == JobState::Running => job.probed = Some(reason),
                     Some(job) if is_lost && job.is_healthy() => {
-                        job.fault = Some(format!("not healthy: {reason}"))
+                        job.fault = Some(format!("not healthy: {reason}"));
                     }
                     _ => (),
                 }

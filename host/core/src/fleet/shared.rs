@@ -27,7 +27,7 @@ pub(super) struct Shared {
 
 /// How an attempt to get a lease stands.
 enum Asked {
-    Answered(Given),
+    Answered(Box<Given>),
     Queued {
         model: usize,
         turn: Turn,
@@ -83,7 +83,7 @@ impl Shared {
         };
         let asked = self.with(|state, now, served| self.ask(state, want, order, now, served));
         let (model, turn, given) = match asked {
-            Asked::Answered(given) => return given,
+            Asked::Answered(given) => return *given,
             Asked::Queued { model, turn, given } => (model, turn, given),
         };
         let _leave = Leave {
@@ -105,11 +105,11 @@ impl Shared {
         served: &mut Vec<Served>,
     ) -> Asked {
         let model = match state.route(want.model, want.endpoint) {
-            Err(refusal) => return Asked::Answered(Err(refusal)),
+            Err(refusal) => return Asked::Answered(Box::new(Err(refusal))),
             Ok(Route::Model(model)) => model,
             Ok(Route::ByHand(endpoint, model)) => {
                 let grant = state.take_by_hand(want, &endpoint, model, &order, now);
-                return Asked::Answered(grant.map(|grant| Lease::new(self, grant)));
+                return Asked::Answered(Box::new(grant.map(|grant| Lease::new(self, grant))));
             }
         };
         let refusal = state.refusal(model, &order, now);
@@ -120,14 +120,14 @@ impl Shared {
         if let Some(refusal) = refusal
             && queue.leave(turn)
         {
-            return Asked::Answered(Err(refusal));
+            return Asked::Answered(Box::new(Err(refusal)));
         }
         if queue.len() > plan.queue_max && queue.leave(turn) {
-            return Asked::Answered(Err(NoServer::Full {
+            return Asked::Answered(Box::new(Err(NoServer::Full {
                 model: want.model.clone(),
                 queued: queue.len(),
                 retry_after: state.retry_after(model),
-            }));
+            })));
         }
         Asked::Queued { model, turn, given }
     }

@@ -142,13 +142,10 @@ impl State {
                 jobs: Vec::new(),
                 polled_at: None,
                 last_error: None,
-                executor: plan
-                    .executor
-                    .as_ref()
-                    .map(|job| {
-                        let template = Template::executor(&plan.name, job);
-                        Managed::new(template.owned_by(&settings.owner), &settings, now)
-                    }),
+                executor: plan.executor.as_ref().map(|job| {
+                    let template = Template::executor(&plan.name, job);
+                    Managed::new(template.owned_by(&settings.owner), &settings, now)
+                }),
                 told_to_stop: BTreeSet::new(),
                 pool: 0,
                 pool_tokens: 0,

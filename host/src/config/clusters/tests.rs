@@ -75,7 +75,12 @@ fn what_is_shown_can_be_read_again() {
     let loaded = load_from(&sound, &[TOKEN]).unwrap();
     let mut again = load_from(&loaded.to_toml(), &[TOKEN]).unwrap();
     // What environments hold may be secret: only their names are shown.
-    for (again, first) in again.config.clusters.iter_mut().zip(&loaded.config.clusters) {
+    for (again, first) in again
+        .config
+        .clusters
+        .iter_mut()
+        .zip(&loaded.config.clusters)
+    {
         let (again, first) = (&mut again.executor.env, &first.executor.env);
         assert!(again.keys().eq(first.keys()));
         assert!(again.values().all(|value| value == "(hidden)"));
@@ -182,10 +187,7 @@ fn executions_on_clusters_need_clusters_and_nats() {
     let pool = "must be `direct`, or there must be a cluster whose `executor.actors` are not 0, and \
                 `events.nats_url`";
     assert_eq!(rule("inference.execution = 'pool'"), pool);
-    assert_eq!(
-        rule("routing = [{ role = 'QA', execution = 'job' }]"),
-        pool
-    );
+    assert_eq!(rule("routing = [{ role = 'QA', execution = 'job' }]"), pool);
     let with = |execution: &str, actors: u32| {
         format!(
             "inference.execution = '{execution}'\nevents.nats_url = 'nats://n'\n\

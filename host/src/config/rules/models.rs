@@ -48,7 +48,10 @@ fn ports(config: &Config, rules: &mut Rules<'_>) {
             let (own, theirs) = (range(model), range(other));
             let meet = model.clusters.is_empty()
                 || other.clusters.is_empty()
-                || model.clusters.iter().any(|one| other.clusters.contains(one));
+                || model
+                    .clusters
+                    .iter()
+                    .any(|one| other.clusters.contains(one));
             meet && own.start < theirs.end && theirs.start < own.end
         });
         let key = format!("models.{name}.port");
