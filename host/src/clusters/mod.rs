@@ -263,11 +263,16 @@ impl Clusters {
     }
 }
 
-/// Tells the pool of every executor that was started: its actors are heard some seconds after its job runs.
+/// Tells the pool of every executor that was started: its actors are heard some seconds after its job runs;
+/// and of those that do not come up, for whom nothing needs to wait.
 async fn expect_executors(fleet: Arc<Fleet>, pool: Arc<Pool>) {
     let mut known = BTreeMap::new();
     loop {
         for cluster in fleet.status().clusters {
+            if let Some(failed) = cluster.executor.as_ref().filter(|one| !one.is_hopeful) {
+                let error = failed.last_error.as_deref().unwrap_or_default();
+                pool.despair(&cluster.name, &format!("its executor does not start: {error}"));
+            }
             let executor = cluster.executor.filter(|_| cluster.executes);
             let Some(job) = executor.and_then(|executor| executor.submission_id) else {
                 continue;

@@ -25,9 +25,10 @@ use super::courier::{Courier, unanswered};
 use super::member::Mailbox;
 use crate::errand::Answers;
 
-/// How long the first of a wave waits for the others: they are journaled together with it or right
-/// after, and a plugin that computes for longer in between gains nothing by waiting.
-const COMPANY: Duration = Duration::from_millis(25);
+/// How long the first of a wave waits for the others, at most. They come as soon as they are journaled: on a
+/// disk that is slow just then, this is what keeps them together. A wave that cannot be complete, because
+/// some of it wait for a slot of the host's, loses so much.
+const COMPANY: Duration = Duration::from_millis(250);
 
 /// Waits until it is known whether others may be asked for together with this request. Greedy answers
 /// are all the same: engines refuse several of them.

@@ -193,6 +193,19 @@ impl Pool {
         lost
     }
 
+    /// Fails what waits for the long-lived executors of a cluster, for this reason, unless any of them is
+    /// heard: those of another host may be.
+    pub fn despair(&self, cluster: &str, reason: &str) {
+        let is_heard = |view: &ClusterView| {
+            let mut actors = view.actors.iter();
+            actors.any(|actor| actor.queue == Queue::pool().as_str())
+        };
+        let known = self.clusters.get(cluster);
+        if known.is_some_and(|cluster| !is_heard(&cluster.view())) {
+            self.fail_queue(cluster, &Queue::pool(), reason);
+        }
+    }
+
     /// An executor of a cluster has just been started: its silence up to now says nothing.
     pub fn expect(&self, cluster: &str) {
         if let Some(cluster) = self.clusters.get(cluster) {

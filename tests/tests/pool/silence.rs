@@ -91,7 +91,8 @@ async fn a_wave_waits_for_its_job_and_fails_with_it() {
 async fn the_view_tells_who_runs_what() {
     let (_nats, host, fake) = rig().await;
     fake.beat(&["W"]).await;
-    host.until("the actor", |view| view.actors.len() == 1).await;
+    host.until("the actor", |view| view.ready && view.actors.len() == 1)
+        .await;
     let view = host.view();
     let actor = &view.actors[0];
     assert_eq!(

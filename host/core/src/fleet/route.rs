@@ -65,7 +65,7 @@ impl State {
                 pool
             }
         };
-        let id = self.server_by_hand(model, endpoint);
+        let id = self.server_by_hand(want.model, model, endpoint);
         let breaker = &self.servers[&id].breaker;
         if !breaker.permits(now) {
             let cause = breaker.cause().unwrap_or_default();

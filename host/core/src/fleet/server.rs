@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use crate::cluster::Placement;
 use crate::endpoint::Endpoint;
+use crate::ids::ModelName;
 
 use super::balance::hash_of;
 use super::breaker::{Breaker, Ticket, Verdict};
@@ -15,6 +16,10 @@ use super::state::{ModelState, State};
 /// A server's number, never used again.
 pub(super) type ServerId = u64;
 
+/// An endpoint by scheme, host and port, and a model there: others that it serves may be well when this one
+/// is not.
+pub(super) type ByHand = (String, ModelName);
+
 /// Something that generations can be sent to.
 #[derive(Debug)]
 pub(super) struct Server {
@@ -23,6 +28,8 @@ pub(super) struct Server {
     pub(super) hash: u64,
     /// The model whose server it is, by place; `None` for an endpoint that only a request named.
     pub(super) model: Option<usize>,
+    /// What it is known by, where only requests named it.
+    pub(super) by_hand: Option<ByHand>,
     /// The replica that it is.
     pub(super) replica: Option<u32>,
     /// The cluster that runs it, by place.
@@ -88,6 +95,7 @@ impl State {
             hash: hash_of(endpoint.to_string()),
             endpoint,
             model: None,
+            by_hand: None,
             replica: None,
             cluster: None,
             placement: None,
@@ -122,21 +130,27 @@ impl State {
     }
 
     /// The server at an endpoint that a request named: one of the model's own, or one made for it.
-    pub(super) fn server_by_hand(&mut self, model: Option<usize>, endpoint: &Endpoint) -> ServerId {
+    pub(super) fn server_by_hand(
+        &mut self,
+        name: &ModelName,
+        model: Option<usize>,
+        endpoint: &Endpoint,
+    ) -> ServerId {
         let own = self.servers.iter().find(|(_, server)| {
             server.model.is_some() && server.model == model && server.endpoint == *endpoint
         });
         if let Some((id, _)) = own {
             return *id;
         }
-        let origin = endpoint.origin().ascii_serialization();
-        if let Some(id) = self.by_hand.get(&origin) {
+        let by_hand = (endpoint.origin().ascii_serialization(), name.clone());
+        if let Some(id) = self.by_hand.get(&by_hand) {
             return *id;
         }
         let mut server = self.bare_server(endpoint.clone());
         server.ready = true;
+        server.by_hand = Some(by_hand.clone());
         let id = self.add_server(server);
-        self.by_hand.insert(origin, id);
+        self.by_hand.insert(by_hand, id);
         id
     }
 
@@ -215,8 +229,9 @@ impl State {
             }
         } else if server.outstanding == 0 && server.breaker.is_spotless() {
             // Requests may name many endpoints: only those against which something is known are kept.
-            let origin = server.endpoint.origin().ascii_serialization();
-            self.by_hand.remove(&origin);
+            if let Some(by_hand) = &server.by_hand {
+                self.by_hand.remove(by_hand);
+            }
             self.servers.remove(&grant.server);
         }
         model

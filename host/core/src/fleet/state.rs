@@ -12,7 +12,7 @@ use super::breaker::Breaker;
 use super::managed::Managed;
 use super::plan::{ClusterPlan, FleetSettings, ModelPlan};
 use super::queue::{Queue, Via};
-use super::server::{Server, ServerId};
+use super::server::{ByHand, Server, ServerId};
 use super::template::Template;
 use super::wishes::{ClusterWish, Wishes};
 
@@ -117,8 +117,8 @@ pub(super) struct State {
     pub(super) clusters: Vec<ClusterState>,
     pub(super) models: Vec<ModelState>,
     pub(super) servers: BTreeMap<ServerId, Server>,
-    /// Endpoints that only requests named, by scheme, host and port.
-    pub(super) by_hand: BTreeMap<String, ServerId>,
+    /// Endpoints that only requests named.
+    pub(super) by_hand: BTreeMap<ByHand, ServerId>,
     pub(super) servers_made: ServerId,
 }
 

@@ -67,6 +67,8 @@ pub struct JobSummary {
     pub incarnation: u32,
     /// Failures in this life of the host.
     pub failures: u64,
+    /// Whether it is expected to come up: it has not failed again and again.
+    pub is_hopeful: bool,
     /// Why it failed last, or does not start, with the end of its log.
     pub last_error: Option<String>,
     /// When it is started again, where it waits for that.
@@ -212,6 +214,7 @@ fn summary(job: &Managed, now: Instant) -> JobSummary {
         submission_id: job.submission_id().map(str::to_owned),
         incarnation: job.incarnation,
         failures: job.failures_total,
+        is_hopeful: job.is_hopeful(),
         last_error: job.last_error.clone(),
         starts_in: job.starts_in(now),
     }

@@ -236,8 +236,14 @@ async fn an_endpoint_that_a_request_names_is_used_as_it_is_but_for_its_own_break
         .unwrap()
         .unwrap_err();
     assert!(refusal.retry_after().is_some(), "{refusal}");
-    // The model's own server is another one.
+    // The model's own server is another one, and so is another model at the same endpoint.
     drop(world.lease_now());
+    let other = ModelName::new("other");
+    let beside = Want {
+        model: &other,
+        ..named
+    };
+    drop(world.fleet.lease(&beside).now_or_never().unwrap().unwrap());
     let unknown = ModelName::new("unknown");
     let nowhere = want(&unknown, &affinity, 1);
     let refusal = world.fleet.lease(&nowhere).await.unwrap_err();
