@@ -1,8 +1,8 @@
 //! The model servers and clusters that generations run on: which server each generation goes to,
 //! whether clusters and servers are well, and which jobs should run there.
 //!
-//! All knowledge is one state behind one lock ([`shared`]); what changes it is synchronous. Tasks
-//! ([`supervise`]) look at clusters and servers through the ports [`Cluster`](crate::cluster::Cluster)
+//! All knowledge is one state behind one lock (`shared`); what changes it is synchronous. Tasks
+//! (`supervise`) look at clusters and servers through the ports [`Cluster`]
 //! and [`Probe`], and do what the state asks for. Whoever sends a generation takes a [`Lease`].
 
 mod backoff;

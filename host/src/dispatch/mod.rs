@@ -1,7 +1,7 @@
 //! Brings each generation to an engine: it chooses the server, the path there and who goes together.
 //!
 //! Generations of one wave that ask for the same and differ only in their seed become one request for
-//! several answers, where the engine can do that (see [`gather`]). A server that cannot be reached is
+//! several answers, where the engine can do that. A server that cannot be reached is
 //! replaced by another one at once, before the session learns of it: only what no server could take
 //! counts as a failed attempt.
 
