@@ -271,7 +271,10 @@ async fn expect_executors(fleet: Arc<Fleet>, pool: Arc<Pool>) {
         for cluster in fleet.status().clusters {
             if let Some(failed) = cluster.executor.as_ref().filter(|one| !one.is_hopeful) {
                 let error = failed.last_error.as_deref().unwrap_or_default();
-                pool.despair(&cluster.name, &format!("its executor does not start: {error}"));
+                pool.despair(
+                    &cluster.name,
+                    &format!("its executor does not start: {error}"),
+                );
             }
             let executor = cluster.executor.filter(|_| cluster.executes);
             let Some(job) = executor.and_then(|executor| executor.submission_id) else {
