@@ -41,6 +41,7 @@ async fn reflection_lists_every_service_and_describes_its_messages() {
         .collect();
     services.sort_unstable();
     let expected = [
+        "conclave.v1.Clusters",
         "conclave.v1.Deliberations",
         "conclave.v1.Plugins",
         "conclave.v1.Records",
@@ -59,6 +60,7 @@ async fn health_is_served_for_the_host_and_for_each_service() {
     let host = Host::asking(&stub).await.unwrap();
     for service in [
         "",
+        "conclave.v1.Clusters",
         "conclave.v1.Deliberations",
         "ray_executor.v1.RayExecutorService",
     ] {

@@ -44,7 +44,9 @@ fn waves(inference: &ScriptedInference) -> Vec<(u32, u32, String)> {
 #[tokio::test(start_paused = true)]
 async fn what_is_asked_for_between_two_waits_is_one_wave_over_a_restart_too() {
     let slow = || {
-        let inference = ScriptedInference::new(|_, _| Script::answer("seven").after(SECOND));
+        let inference = ScriptedInference::new(|request, _| {
+            Script::answer("seven").after(request.id.job.0 * SECOND)
+        });
         Arc::new(inference)
     };
     let first_run = slow();
