@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::managed::{JobState, Managed};
+use super::managed::JobState;
 use super::queue::Served;
 use super::server::ServerId;
 use super::state::State;
@@ -28,17 +28,12 @@ impl State {
         let executor = cluster.executor.as_ref();
         let replicas = self.models.iter().flat_map(|model| &model.replicas);
         let here = replicas.filter(|replica| replica.home == Some(place));
-        let changes = here
+        let rests = here
             .map(|replica| &replica.job)
             .chain(executor)
-            .any(Managed::is_changing);
-        let time = if changes {
-            self.settings.poll_interval_starting
-        } else {
-            self.settings.poll_interval
-        };
+            .map(|job| job.rest(&self.settings, now));
         Rest {
-            time,
+            time: rests.min().unwrap_or(self.settings.poll_interval),
             may_be_woken: true,
         }
     }

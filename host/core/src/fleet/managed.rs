@@ -65,6 +65,9 @@ pub(super) enum Action {
 /// From so many failures in a row on, nobody waits for the next try.
 const HOPELESS: u32 = 3;
 
+/// A job that has just changed is expected to change again within so long.
+const FRESH: Duration = Duration::from_secs(10);
+
 #[derive(Debug)]
 pub(super) struct Managed {
     pub(super) template: Template,
@@ -137,12 +140,13 @@ impl Managed {
         self.state == JobState::Healthy
     }
 
-    /// Whether it does something that is soon over.
-    pub(super) fn is_changing(&self) -> bool {
+    /// How long it need not be looked at.
+    pub(super) fn rest(&self, settings: &FleetSettings, now: Instant) -> Duration {
         match self.state {
-            JobState::Unplaced | JobState::Healthy | JobState::Stopped => false,
-            JobState::Pending => !self.stuck,
-            _ => true,
+            JobState::Waiting if now < self.until => (self.until - now).min(settings.poll_interval),
+            JobState::Unplaced | JobState::Healthy | JobState::Stopped => settings.poll_interval,
+            _ if now.duration_since(self.since) < FRESH => settings.poll_interval_starting,
+            _ => settings.poll_interval,
         }
     }
 

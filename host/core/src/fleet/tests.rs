@@ -5,6 +5,7 @@ mod clusters;
 mod executors;
 mod jobs;
 mod leases;
+mod polls;
 mod room;
 mod scaling;
 

@@ -253,28 +253,3 @@ async fn a_head_that_forgot_its_jobs_gets_them_again() {
     let status = world.until_healthy(1).await;
     assert_eq!(status.models[0].replicas[0].job.incarnation, 2);
 }
-
-#[tokio::test(start_paused = true)]
-async fn one_look_at_a_time_serves_all_jobs_of_a_cluster() {
-    let cluster = steady("10.0.0.1");
-    let models = ["m", "n", "o"].map(|name| served(name, 2..=2));
-    let world = World::new(Parts {
-        clusters: named(vec![Arc::clone(&cluster)]),
-        models: models.into(),
-        ..Parts::default()
-    });
-    world
-        .until(|status| {
-            let replicas = status.models.iter().flat_map(|model| &model.replicas);
-            replicas
-                .filter(|one| one.job.state == JobState::Healthy)
-                .count()
-                == 6
-        })
-        .await;
-    let before = cluster.polls();
-    tokio::time::sleep(60 * SECOND).await;
-    let polls = cluster.polls() - before;
-    assert!((55..=65).contains(&polls), "{polls}");
-    assert_eq!(cluster.submitted().len(), 6);
-}
