@@ -24,6 +24,7 @@ mod shared;
 mod state;
 mod status;
 mod steps;
+mod strays;
 mod supervise;
 mod template;
 mod wishes;

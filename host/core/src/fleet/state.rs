@@ -13,6 +13,7 @@ use super::managed::Managed;
 use super::plan::{ClusterPlan, FleetSettings, ModelPlan};
 use super::queue::{Queue, Via};
 use super::server::{ByHand, Server, ServerId};
+use super::strays::Strays;
 use super::template::Template;
 use super::wishes::{ClusterWish, Wishes};
 
@@ -26,8 +27,8 @@ pub(super) struct ClusterState {
     pub(super) polled_at: Option<Instant>,
     pub(super) last_error: Option<String>,
     pub(super) executor: Option<Managed>,
-    /// Jobs that were told to stop since others replace them.
-    pub(super) told_to_stop: BTreeSet<String>,
+    /// Jobs of the fleet that it does not keep.
+    pub(super) strays: Strays,
     /// Generations on their way through its executor, and their tokens.
     pub(super) pool: usize,
     pub(super) pool_tokens: u64,
@@ -146,7 +147,7 @@ impl State {
                     let template = Template::executor(&plan.name, job);
                     Managed::new(template.owned_by(&settings.owner), &settings, now)
                 }),
-                told_to_stop: BTreeSet::new(),
+                strays: Strays::default(),
                 pool: 0,
                 pool_tokens: 0,
                 away: 0,

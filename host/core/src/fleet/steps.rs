@@ -94,11 +94,11 @@ impl Managed {
                 let again = now.duration_since(self.since) >= STOP_AGAIN;
                 again.then(|| self.stop(id, now))
             }
-            JobState::Pending if self.is_leaving() => Some(self.stop(id, now)),
             JobState::Pending if job.status == JobStatus::Running => {
                 self.enter(JobState::Running, now);
                 self.step_submitted(jobs, outstanding, now)
             }
+            JobState::Pending if self.is_leaving() => Some(self.let_go(id, now)),
             JobState::Pending => {
                 if for_long && !self.stuck {
                     self.stuck = true;
@@ -148,6 +148,18 @@ impl Managed {
 
     fn stop(&mut self, id: String, now: Instant) -> Action {
         self.enter(JobState::Stopping, now);
+        Action::Stop(id)
+    }
+
+    /// Stops a job that waits for resources, and is done with it: Ray heeds that only when the job has got
+    /// them.
+    fn let_go(&mut self, id: String, now: Instant) -> Action {
+        self.id = None;
+        self.outdated = false;
+        self.place(now);
+        if !self.wanted {
+            self.enter(JobState::Stopped, now);
+        }
         Action::Stop(id)
     }
 

@@ -8,6 +8,7 @@ mod leases;
 mod polls;
 mod room;
 mod scaling;
+mod strays;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
