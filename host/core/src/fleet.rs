@@ -18,6 +18,7 @@ mod probe;
 mod queue;
 mod reconcile;
 mod refusal;
+mod replace;
 mod route;
 mod server;
 mod shared;

@@ -91,8 +91,10 @@ pub(super) struct Managed {
     pub(super) adopted: bool,
     /// Whether it shall run.
     pub(super) wanted: bool,
-    /// Whether this start of it is made from an older plan, and another one shall follow.
+    /// Whether this start of it is made from an older plan.
     pub(super) outdated: bool,
+    /// Whether the turn of such a one has come to be replaced.
+    pub(super) replaced: bool,
     /// Why it must be started again though its cluster says that it runs.
     pub(super) fault: Option<String>,
     /// What the last probe that failed said.
@@ -119,6 +121,7 @@ impl Managed {
             adopted: false,
             wanted: true,
             outdated: false,
+            replaced: false,
             fault: None,
             probed: None,
             stuck: false,
@@ -152,7 +155,7 @@ impl Managed {
 
     /// Whether it is to end, or to be replaced.
     pub(super) fn is_leaving(&self) -> bool {
-        !self.wanted || self.outdated
+        !self.wanted || self.replaced
     }
 
     /// Whether it can be expected to be at work soon, if it is not.
@@ -178,6 +181,8 @@ impl Managed {
         self.incarnation = template::incarnation_of(job);
         self.adopted = job.status == JobStatus::Running;
         self.outdated = template::digest_of(job) != Some(self.template.digest.as_str());
+        // Executors of one queue need not wait for each other.
+        self.replaced = self.outdated && !self.template.is_server();
         tracing::info!(
             submission_id = job.submission_id,
             outdated = self.outdated,
@@ -228,6 +233,7 @@ impl Managed {
         self.failures += 1;
         self.failures_total += 1;
         self.outdated = false;
+        self.replaced = false;
         self.last_error = Some(reason);
         self.enter(JobState::Waiting, now);
     }

@@ -45,7 +45,8 @@ impl State {
             return None;
         }
         for replica in &self.models[model].replicas {
-            let has_server = replica.server.is_some_and(|id| self.servers[&id].ready);
+            let serves = |id| self.servers[&id].serves();
+            let has_server = replica.server.is_some_and(serves);
             if replica.job.wanted && !has_server {
                 reasons.push(self.hindrance(model, replica, order, now)?);
             }

@@ -12,6 +12,7 @@ use super::breaker::Breaker;
 use super::managed::Managed;
 use super::plan::{ClusterPlan, FleetSettings, ModelPlan};
 use super::queue::{Queue, Via};
+use super::replace::Beside;
 use super::server::{ByHand, Server, ServerId};
 use super::strays::Strays;
 use super::template::Template;
@@ -88,6 +89,9 @@ pub(super) struct ModelState {
     pub(super) wanted: u32,
     /// What an operator wants instead.
     pub(super) pinned: Option<u32>,
+    /// The replica that is being replaced, by number.
+    pub(super) replacing: Option<u32>,
+    pub(super) beside: Beside,
     /// Since when one replica less would be enough.
     pub(super) spare_since: Option<Instant>,
     pub(super) scaled_at: Instant,
@@ -181,6 +185,8 @@ impl State {
             queue: Queue::default(),
             wanted: *plan.replicas.start(),
             pinned: wishes.replicas.get(&plan.name).copied(),
+            replacing: None,
+            beside: Beside::Nothing,
             spare_since: None,
             scaled_at: now,
             service_secs: None,

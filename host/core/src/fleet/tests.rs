@@ -6,6 +6,7 @@ mod executors;
 mod jobs;
 mod leases;
 mod polls;
+mod replace;
 mod room;
 mod scaling;
 mod strays;

@@ -233,8 +233,13 @@ async fn a_job_of_another_plan_is_stopped_and_replaced() {
     let cluster = steady("10.0.0.1");
     cluster.put(job_of(old).await, Life::steady());
     tokio::time::sleep(2 * SECOND).await;
-    let world = World::of_jobs(vec![Arc::clone(&cluster)]);
-    let status = world.until_healthy(1).await;
+    let world = World::new(Parts {
+        clusters: named(vec![Arc::clone(&cluster)]),
+        models: vec![served("m", 1..=1)],
+        ..Parts::default()
+    });
+    let replaced = |status: &FleetStatus| cluster.submitted().len() == 1 && healthy(status) == 1;
+    let status = world.until(replaced).await;
     assert_eq!(cluster.stopped(), ["conclave-model-m-0-1"]);
     assert_eq!(ids(&cluster), ["conclave-model-m-0-2"]);
     let job = &status.models[0].replicas[0].job;
