@@ -11,6 +11,7 @@ mod breaker;
 mod govern;
 mod health;
 mod lease;
+mod lost;
 mod managed;
 mod operate;
 mod plan;

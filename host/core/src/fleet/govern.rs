@@ -19,6 +19,7 @@ impl State {
         let mut placed = false;
         for model in 0..self.models.len() {
             self.scale(model, now);
+            self.leave_lost(model, now);
             self.replace_outdated(model, now);
             self.adjust_replicas(model, now);
             self.let_go(model);

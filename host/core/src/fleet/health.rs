@@ -67,6 +67,7 @@ impl State {
         match result {
             Ok(()) => {
                 server.probes_failed = 0;
+                server.ill_since = None;
                 server.warmed_up = true;
                 if !server.ready {
                     tracing::info!(endpoint = %server.endpoint, "a model server is healthy");
@@ -75,11 +76,16 @@ impl State {
                 server.last_error = None;
                 if let Some(job) = job {
                     job.became_healthy(now);
+                    // Its cluster could not be asked to stop it meanwhile.
+                    if job.is_healthy() {
+                        job.fault = None;
+                    }
                 }
                 self.serve(model, now, served);
             }
             Err(reason) => {
                 server.probes_failed = server.probes_failed.saturating_add(1);
+                server.ill_since.get_or_insert(now);
                 server.last_error = Some(reason.clone());
                 let is_lost = server.ready && server.probes_failed >= probe_failures_max;
                 if is_lost {

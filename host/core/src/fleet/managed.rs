@@ -237,4 +237,16 @@ impl Managed {
         self.last_error = Some(reason);
         self.enter(JobState::Waiting, now);
     }
+
+    /// Its cluster is lost, and another one shall be chosen.
+    pub(super) fn abandon(&mut self, reason: String, now: Instant) {
+        self.id = None;
+        self.node_ip = None;
+        self.fault = None;
+        self.probed = None;
+        self.outdated = false;
+        self.replaced = false;
+        self.last_error = Some(reason);
+        self.enter(JobState::Unplaced, now);
+    }
 }

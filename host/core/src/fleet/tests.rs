@@ -5,6 +5,7 @@ mod clusters;
 mod executors;
 mod jobs;
 mod leases;
+mod lost;
 mod polls;
 mod replace;
 mod room;
