@@ -11,6 +11,7 @@ mod breaker;
 mod govern;
 mod health;
 mod lease;
+mod lost;
 mod managed;
 mod operate;
 mod plan;
@@ -18,12 +19,14 @@ mod probe;
 mod queue;
 mod reconcile;
 mod refusal;
+mod replace;
 mod route;
 mod server;
 mod shared;
 mod state;
 mod status;
 mod steps;
+mod strays;
 mod supervise;
 mod template;
 mod wishes;
@@ -40,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::endpoint::Endpoint;
+use crate::execution::Execution;
 use crate::ids::ModelName;
 use crate::tasks::Tasks;
 
@@ -193,6 +197,23 @@ impl Fleet {
     #[must_use]
     pub fn full(&self, model: &ModelName, endpoint: Option<&Endpoint>) -> Option<Duration> {
         self.shared.full(model, endpoint)
+    }
+
+    /// Why a generation for this model and endpoint would only wait if it came now: what could serve it was
+    /// stopped by an operator, does not answer, or is left alone. `None` where a server takes it or is expected
+    /// to soon, and where all that there is fails again and again: that is told at once.
+    #[must_use]
+    pub fn out_of_service(
+        &self,
+        model: &ModelName,
+        endpoint: Option<&Endpoint>,
+        execution: Execution,
+    ) -> Option<NoServer> {
+        let via = (execution != Execution::Direct).then(|| Via {
+            excluding: Vec::new(),
+            own_job: execution == Execution::Job,
+        });
+        self.shared.out_of_service(model, endpoint, via)
     }
 
     /// How it stands.

@@ -181,14 +181,14 @@ pub enum Error {
         /// Which rule forbids it.
         reason: String,
     },
-    /// Nothing that serves the model can take the request now.
+    /// Nothing that serves the model can take the request now; it was not sent.
     #[error("no server of model `{model}` can take the request: {reason}")]
     NoServer {
         /// The model.
         model: ModelName,
         /// Why none can.
         reason: String,
-        /// When one may be able to.
+        /// When to ask again, where one may be able to later: that is waiting, and no attempt.
         retry_after: Option<Duration>,
     },
     /// The server has too much to do.
@@ -254,6 +254,18 @@ impl Error {
             | Self::NotAllowed { .. }
             | Self::Protocol { .. } => false,
         }
+    }
+
+    /// Whether the request was not sent, and only has to wait until it can be.
+    #[must_use]
+    pub fn is_wait(&self) -> bool {
+        matches!(
+            self,
+            Self::NoServer {
+                retry_after: Some(_),
+                ..
+            }
+        )
     }
 
     /// The variant's name, for metrics and traces.

@@ -43,12 +43,12 @@ pub enum NoCapacity {
         /// When there is likely to be room again.
         retry_after: Duration,
     },
-    /// Nothing that it could go to works.
-    #[error("nothing that could run the request works: {reason}")]
+    /// What it could go to was stopped, or does not answer.
+    #[error("the request would wait for what is down: {reason}")]
     Down {
-        /// What does not.
+        /// What is down, and why.
         reason: String,
-        /// When it is tried again.
+        /// When it may be up again.
         retry_after: Duration,
     },
 }

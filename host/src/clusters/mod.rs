@@ -416,6 +416,16 @@ impl Capacity for Clusters {
                 return Err(NoCapacity::Full { retry_after });
             }
         }
+        for agent in &request.task.agents {
+            let execution = request.execution;
+            let down = self.fleet.out_of_service(&agent.model, endpoint, execution);
+            if let Some((retry_after, error)) = down.and_then(|e| e.retry_after().zip(Some(e))) {
+                return Err(NoCapacity::Down {
+                    reason: error.to_string(),
+                    retry_after,
+                });
+            }
+        }
         if request.execution == Execution::Direct {
             return Ok(());
         }

@@ -154,7 +154,8 @@ impl Rig {
         let executors = alive(&ray, "conclave-executor-east-").await;
         assert_eq!(executors, [cluster.executor_submission_id]);
         host.until_healthy(TINY, 2).await;
-        assert_eq!(alive(&ray, "conclave-model-tiny-").await.len(), 1);
+        // Its replica may have been started on the other one meanwhile.
+        assert!(alive(&ray, "conclave-model-tiny-").await.len() <= 1);
         let ran = host.cli(&["status"]).await;
         assert_eq!(ran.code, Some(0), "{ran:?}");
         east

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::breaker::BreakerState;
 use super::managed::JobState;
 use super::queue::Served;
-use super::state::State;
+use super::state::{Replica, State};
 use super::wishes::ClusterWish;
 
 impl State {
@@ -19,6 +19,8 @@ impl State {
         let mut placed = false;
         for model in 0..self.models.len() {
             self.scale(model, now);
+            self.leave_lost(model, now);
+            self.replace_outdated(model, now);
             self.adjust_replicas(model, now);
             self.let_go(model);
             placed |= self.place_replicas(model, now);
@@ -44,10 +46,17 @@ impl State {
         let settled = state.replicas.iter().all(|one| one.job.is_healthy());
         let waited = state.queue.longest_wait(now);
         let is_spare = {
-            let without = state.wanted.saturating_sub(1) as usize + others;
+            let kept = state.wanted.saturating_sub(1);
+            let without = kept as usize + others;
+            // One that is to be replaced needs another one beside it.
+            let stays = |one: &Replica| one.job.is_healthy() && !one.job.outdated;
             state.wanted > least
                 && waited.is_none()
                 && outstanding <= without.saturating_mul(state.plan.slots) / 2
+                && state
+                    .replicas
+                    .iter()
+                    .all(|one| one.number >= kept || stays(one))
         };
         if !is_spare {
             state.spare_since = None;

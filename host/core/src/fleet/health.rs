@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::managed::{JobState, Managed};
+use super::managed::JobState;
 use super::queue::Served;
 use super::server::ServerId;
 use super::state::State;
@@ -28,17 +28,12 @@ impl State {
         let executor = cluster.executor.as_ref();
         let replicas = self.models.iter().flat_map(|model| &model.replicas);
         let here = replicas.filter(|replica| replica.home == Some(place));
-        let changes = here
+        let rests = here
             .map(|replica| &replica.job)
             .chain(executor)
-            .any(Managed::is_changing);
-        let time = if changes {
-            self.settings.poll_interval_starting
-        } else {
-            self.settings.poll_interval
-        };
+            .map(|job| job.rest(&self.settings, now));
         Rest {
-            time,
+            time: rests.min().unwrap_or(self.settings.poll_interval),
             may_be_woken: true,
         }
     }
@@ -72,6 +67,7 @@ impl State {
         match result {
             Ok(()) => {
                 server.probes_failed = 0;
+                server.ill_since = None;
                 server.warmed_up = true;
                 if !server.ready {
                     tracing::info!(endpoint = %server.endpoint, "a model server is healthy");
@@ -80,11 +76,16 @@ impl State {
                 server.last_error = None;
                 if let Some(job) = job {
                     job.became_healthy(now);
+                    // Its cluster could not be asked to stop it meanwhile.
+                    if job.is_healthy() {
+                        job.fault = None;
+                    }
                 }
                 self.serve(model, now, served);
             }
             Err(reason) => {
                 server.probes_failed = server.probes_failed.saturating_add(1);
+                server.ill_since.get_or_insert(now);
                 server.last_error = Some(reason.clone());
                 let is_lost = server.ready && server.probes_failed >= probe_failures_max;
                 if is_lost {

@@ -165,8 +165,18 @@ pub enum NoServer {
         model: ModelName,
         /// Why not, for each.
         reason: String,
-        /// When one may.
+        /// When one may; `None` where all that there is fails again and again.
         retry_after: Option<Duration>,
+    },
+    /// The server that the request names has failed too often.
+    #[error("{endpoint} is left alone after failures: {cause}")]
+    LeftAlone {
+        /// The server.
+        endpoint: Endpoint,
+        /// How it failed last.
+        cause: String,
+        /// When it is tried again.
+        retry_after: Duration,
     },
 }
 
@@ -176,7 +186,9 @@ impl NoServer {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::UnknownModel { .. } => None,
-            Self::Full { retry_after, .. } => Some(*retry_after),
+            Self::Full { retry_after, .. } | Self::LeftAlone { retry_after, .. } => {
+                Some(*retry_after)
+            }
             Self::Unavailable { retry_after, .. } => *retry_after,
         }
     }
@@ -196,6 +208,16 @@ impl From<NoServer> for inference::Error {
                 format!("all are full, and {queued} generations wait already"),
             ),
             NoServer::Unavailable { model, reason, .. } => (model, reason),
+            // A failure of that server, as the ones before it.
+            NoServer::LeftAlone {
+                endpoint, cause, ..
+            } => {
+                return Self::Unavailable {
+                    endpoint,
+                    retry_after,
+                    source: format!("left alone after failures: {cause}").into(),
+                };
+            }
         };
         Self::NoServer {
             model,

@@ -65,6 +65,9 @@ pub(super) enum Action {
 /// From so many failures in a row on, nobody waits for the next try.
 const HOPELESS: u32 = 3;
 
+/// A job that has just changed is expected to change again within so long.
+const FRESH: Duration = Duration::from_secs(10);
+
 #[derive(Debug)]
 pub(super) struct Managed {
     pub(super) template: Template,
@@ -88,8 +91,10 @@ pub(super) struct Managed {
     pub(super) adopted: bool,
     /// Whether it shall run.
     pub(super) wanted: bool,
-    /// Whether this start of it is made from an older plan, and another one shall follow.
+    /// Whether this start of it is made from an older plan.
     pub(super) outdated: bool,
+    /// Whether the turn of such a one has come to be replaced.
+    pub(super) replaced: bool,
     /// Why it must be started again though its cluster says that it runs.
     pub(super) fault: Option<String>,
     /// What the last probe that failed said.
@@ -116,6 +121,7 @@ impl Managed {
             adopted: false,
             wanted: true,
             outdated: false,
+            replaced: false,
             fault: None,
             probed: None,
             stuck: false,
@@ -137,18 +143,19 @@ impl Managed {
         self.state == JobState::Healthy
     }
 
-    /// Whether it does something that is soon over.
-    pub(super) fn is_changing(&self) -> bool {
+    /// How long it need not be looked at.
+    pub(super) fn rest(&self, settings: &FleetSettings, now: Instant) -> Duration {
         match self.state {
-            JobState::Unplaced | JobState::Healthy | JobState::Stopped => false,
-            JobState::Pending => !self.stuck,
-            _ => true,
+            JobState::Waiting if now < self.until => (self.until - now).min(settings.poll_interval),
+            JobState::Unplaced | JobState::Healthy | JobState::Stopped => settings.poll_interval,
+            _ if now.duration_since(self.since) < FRESH => settings.poll_interval_starting,
+            _ => settings.poll_interval,
         }
     }
 
     /// Whether it is to end, or to be replaced.
     pub(super) fn is_leaving(&self) -> bool {
-        !self.wanted || self.outdated
+        !self.wanted || self.replaced
     }
 
     /// Whether it can be expected to be at work soon, if it is not.
@@ -174,6 +181,8 @@ impl Managed {
         self.incarnation = template::incarnation_of(job);
         self.adopted = job.status == JobStatus::Running;
         self.outdated = template::digest_of(job) != Some(self.template.digest.as_str());
+        // Executors of one queue need not wait for each other.
+        self.replaced = self.outdated && !self.template.is_server();
         tracing::info!(
             submission_id = job.submission_id,
             outdated = self.outdated,
@@ -224,7 +233,20 @@ impl Managed {
         self.failures += 1;
         self.failures_total += 1;
         self.outdated = false;
+        self.replaced = false;
         self.last_error = Some(reason);
         self.enter(JobState::Waiting, now);
+    }
+
+    /// Its cluster is lost, and another one shall be chosen.
+    pub(super) fn abandon(&mut self, reason: String, now: Instant) {
+        self.id = None;
+        self.node_ip = None;
+        self.fault = None;
+        self.probed = None;
+        self.outdated = false;
+        self.replaced = false;
+        self.last_error = Some(reason);
+        self.enter(JobState::Unplaced, now);
     }
 }

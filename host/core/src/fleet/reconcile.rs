@@ -94,48 +94,45 @@ impl State {
         now: Instant,
     ) {
         let Some(target) = self.target_of(place, purpose) else {
-            // Of a model or cluster that this host does not know: perhaps another host does.
+            if self.is_obsolete(purpose) {
+                let alive = jobs.iter().copied().filter(|job| !job.status.is_terminal());
+                self.stop_obsolete(place, alive, todo, now);
+            }
             return;
         };
-        let alive: Vec<_> = jobs
-            .iter()
-            .filter(|job| !job.status.is_terminal())
+        let alive = || jobs.iter().copied().filter(|job| !job.status.is_terminal());
+        let strays = &self.clusters[place].strays;
+        let candidates: Vec<_> = alive()
+            .filter(|job| !strays.contains(&job.submission_id))
             .collect();
-        if alive.is_empty() {
+        if candidates.is_empty() {
+            self.stop_strays(place, alive(), todo, now);
             return;
         }
         if let Target::Replica(model, number) = target {
             self.make_room_for(place, model, number, now);
         }
         let keeps = self.job_of(place, target).and_then(|managed| {
-            let own = managed.submission_id().map(str::to_owned);
-            let runs = alive
+            let own = managed.submission_id();
+            let mut own = candidates
                 .iter()
-                .find(|job| Some(&job.submission_id) == own.as_ref());
+                .filter(|job| Some(job.submission_id.as_str()) == own);
+            if let Some(runs) = own.next() {
+                return Some(runs.submission_id.clone());
+            }
             let takes = matches!(managed.state, JobState::Unplaced | JobState::Waiting);
-            if runs.is_none() && takes && managed.wanted {
-                let best = alive.iter().max_by_key(|job| {
-                    let fits = digest_of(job) == Some(managed.template.digest.as_str());
-                    (fits, job.status == JobStatus::Running, incarnation_of(job))
-                })?;
-                managed.adopt(best, now);
-                return Some(best.submission_id.clone());
+            if !takes || !managed.wanted {
+                return None;
             }
-            runs.map(|job| job.submission_id.clone())
+            let best = candidates.iter().max_by_key(|job| {
+                let fits = digest_of(job) == Some(managed.template.digest.as_str());
+                (fits, job.status == JobStatus::Running, incarnation_of(job))
+            })?;
+            managed.adopt(best, now);
+            Some(best.submission_id.clone())
         });
-        let told = &mut self.clusters[place].told_to_stop;
-        for job in alive {
-            if Some(&job.submission_id) == keeps.as_ref() || told.contains(&job.submission_id) {
-                continue;
-            }
-            tracing::warn!(
-                submission_id = job.submission_id,
-                "stopping a job that another one replaces"
-            );
-            told.insert(job.submission_id.clone());
-            todo.actions
-                .push((Target::Stray, Action::Stop(job.submission_id.clone())));
-        }
+        let others = alive().filter(|job| Some(&job.submission_id) != keeps.as_ref());
+        self.stop_strays(place, others, todo, now);
     }
 
     /// Has a replica that was started in an earlier life of the host, as long as it is not too many.
@@ -171,11 +168,9 @@ impl State {
             .flatten()
             .map(|job| (job.submission_id.as_str(), *job))
             .collect();
-        self.clusters[place].told_to_stop.retain(|id| {
-            by_id
-                .get(id.as_str())
-                .is_some_and(|job| !job.status.is_terminal())
-        });
+        self.clusters[place]
+            .strays
+            .retain(|id| by_id.get(id).is_some_and(|job| !job.status.is_terminal()));
         let newest = |purpose: &Purpose| {
             let jobs = ours.get(purpose).into_iter().flatten();
             jobs.map(|job| incarnation_of(job))
@@ -190,6 +185,7 @@ impl State {
             }
             let newest = newest(&executor.template.purpose);
             let action = executor.step(&by_id, newest, pool, now);
+            cluster.strays.follow(executor, action.as_ref(), now);
             todo.actions
                 .extend(action.map(|action| (Target::Executor, action)));
         }
@@ -203,6 +199,8 @@ impl State {
                 let outstanding = server.map_or(0, |server| server.outstanding);
                 let newest = newest(&replica.job.template.purpose);
                 let action = replica.job.step(&by_id, newest, outstanding, now);
+                let strays = &mut self.clusters[place].strays;
+                strays.follow(&replica.job, action.as_ref(), now);
                 let target = Target::Replica(model, replica.number);
                 todo.actions.extend(action.map(|action| (target, action)));
                 todo.servers.extend(self.attend_server(model, at));
@@ -266,7 +264,7 @@ impl State {
         let kept = self.settings.ended_jobs_kept;
         let mut deleted = 0;
         for (purpose, jobs) in ours {
-            if self.target_of(place, purpose).is_none() {
+            if self.target_of(place, purpose).is_none() && !self.is_obsolete(purpose) {
                 continue;
             }
             let mut ended: Vec<_> = jobs.iter().filter(|job| job.status.is_terminal()).collect();

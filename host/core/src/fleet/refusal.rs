@@ -5,21 +5,25 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::lease::NoServer;
-use super::queue::Order;
+use super::queue::{Order, Via};
 use super::server::Server;
-use super::state::{Replica, State};
+use super::state::{ClusterState, Replica, State};
 
-/// Why a server or replica does not help, and when it may again.
+/// What an operator has stopped, or what cannot be asked, is asked for again after so long.
+const ASKED_AGAIN: Duration = Duration::from_secs(5);
+
+/// Why a server or replica does not help, and when it may again; `None` where it fails again and again.
 struct Reason {
     text: String,
     retry_after: Option<Duration>,
 }
 
 impl Reason {
-    fn new(text: String) -> Self {
+    /// It helps once an operator, or what cannot be asked, is back.
+    fn stopped(text: String) -> Self {
         Self {
             text,
-            retry_after: None,
+            retry_after: Some(ASKED_AGAIN),
         }
     }
 }
@@ -45,13 +49,14 @@ impl State {
             return None;
         }
         for replica in &self.models[model].replicas {
-            let has_server = replica.server.is_some_and(|id| self.servers[&id].ready);
+            let serves = |id| self.servers[&id].serves();
+            let has_server = replica.server.is_some_and(serves);
             if replica.job.wanted && !has_server {
                 reasons.push(self.hindrance(model, replica, order, now)?);
             }
         }
         if reasons.is_empty() {
-            reasons.push(Reason::new("none shall run".to_owned()));
+            reasons.push(Reason::stopped("none shall run".to_owned()));
         }
         let texts: Vec<_> = reasons.iter().map(|reason| reason.text.as_str()).collect();
         Some(NoServer::Unavailable {
@@ -71,16 +76,21 @@ impl State {
     ) -> Option<Reason> {
         let endpoint = &server.endpoint;
         if self.is_drained(server.cluster) {
-            return Some(Reason::new(format!("{endpoint} is on a drained cluster")));
+            let text = format!("{endpoint} is on a drained cluster");
+            return Some(Reason::stopped(text));
         }
         if server.draining {
-            return Some(Reason::new(format!("{endpoint} is being stopped")));
+            return Some(Reason::stopped(format!("{endpoint} is being stopped")));
         }
         if !server.ready {
             let why = server.last_error.as_deref().unwrap_or("not probed yet");
             return Some(Reason {
                 text: format!("{endpoint} is not healthy: {why}"),
-                retry_after: Some(self.settings.probe_interval),
+                // Of a replica, its job tells more.
+                retry_after: server
+                    .replica
+                    .is_none()
+                    .then_some(self.settings.probe_interval),
             });
         }
         if let Some(via) = &order.via
@@ -92,9 +102,10 @@ impl State {
                 Some(format!("; of cluster `{}`: {error}", cluster.plan.name))
             });
             let errors: String = errors.collect();
-            return Some(Reason::new(format!(
-                "no executor that may call {endpoint} is at work{errors}"
-            )));
+            return Some(Reason {
+                text: format!("no executor that may call {endpoint} is at work{errors}"),
+                retry_after: self.executors_again(&self.models[model].clusters, via),
+            });
         }
         let open = server.breaker.retry_in(now)?;
         let cause = server.breaker.cause().unwrap_or_default();
@@ -102,6 +113,16 @@ impl State {
             text: format!("{endpoint} is left alone after failures: {cause}"),
             retry_after: Some(open),
         })
+    }
+
+    /// When to ask again for an executor on one of these clusters; `None` where an operator has drained none
+    /// of them.
+    pub(super) fn executors_again(&self, places: &[usize], via: &Via) -> Option<Duration> {
+        let is_drained = |place: &usize| {
+            let ClusterState { plan, wish, .. } = &self.clusters[*place];
+            plan.has_executor && wish.is_some() && !via.excluding.contains(&plan.name)
+        };
+        places.iter().any(is_drained).then_some(ASKED_AGAIN)
     }
 
     /// Whether the first replica starts when somebody has waited for long enough.
@@ -143,7 +164,7 @@ impl State {
         let error = error.unwrap_or("no cluster can start it");
         Some(Reason {
             text: format!("replica {} does not start: {error}", replica.number),
-            retry_after: replica.job.starts_in(now),
+            retry_after: (!can_start).then_some(ASKED_AGAIN),
         })
     }
 }

@@ -47,11 +47,6 @@ impl State {
         order: &Order,
         now: Instant,
     ) -> Result<Grant, NoServer> {
-        let refused = |reason: String, retry_after| NoServer::Unavailable {
-            model: want.model.clone(),
-            reason,
-            retry_after,
-        };
         let pool = match &order.via {
             None => None,
             Some(via) => {
@@ -59,8 +54,11 @@ impl State {
                 let places = model.map_or_else(all, |model| self.models[model].clusters.clone());
                 let pool = self.executor_of(&places, via, now);
                 if pool.is_none() {
-                    let reason = format!("no executor that may call {endpoint} is at work");
-                    return Err(refused(reason, Some(self.settings.poll_interval)));
+                    return Err(NoServer::Unavailable {
+                        model: want.model.clone(),
+                        reason: format!("no executor that may call {endpoint} is at work"),
+                        retry_after: self.executors_again(&places, via),
+                    });
                 }
                 pool
             }
@@ -68,10 +66,12 @@ impl State {
         let id = self.server_by_hand(want.model, model, endpoint);
         let breaker = &self.servers[&id].breaker;
         if !breaker.permits(now) {
-            let cause = breaker.cause().unwrap_or_default();
-            let reason = format!("{endpoint} is left alone after failures: {cause}");
             let open = breaker.retry_in(now);
-            return Err(refused(reason, open.or(Some(self.settings.poll_interval))));
+            return Err(NoServer::LeftAlone {
+                endpoint: endpoint.clone(),
+                cause: breaker.cause().unwrap_or_default().to_owned(),
+                retry_after: open.unwrap_or(self.settings.poll_interval),
+            });
         }
         let mut grant = self.grant(id, pool, order.tokens, now);
         grant.endpoint = endpoint.clone();

@@ -45,6 +45,8 @@ pub(super) struct Server {
     pub(super) draining: bool,
     pub(super) warmed_up: bool,
     pub(super) probes_failed: u32,
+    /// Since when all probes have failed.
+    pub(super) ill_since: Option<Instant>,
     pub(super) last_error: Option<String>,
     pub(super) breaker: Breaker,
 }
@@ -108,6 +110,7 @@ impl State {
             draining: false,
             warmed_up: false,
             probes_failed: 0,
+            ill_since: None,
             last_error: None,
             breaker,
         }

@@ -178,6 +178,28 @@ impl Shared {
         })
     }
 
+    /// Why a generation would wait for what is not at work, and not expected to be soon.
+    pub(super) fn out_of_service(
+        self: &Arc<Self>,
+        model: &ModelName,
+        endpoint: Option<&Endpoint>,
+        via: Option<Via>,
+    ) -> Option<NoServer> {
+        self.with(|state, now, _| {
+            let Ok(Route::Model(model)) = state.route(model, endpoint) else {
+                return None;
+            };
+            let order = Order {
+                affinity: 0,
+                tokens: 0,
+                via,
+                except: Vec::new(),
+            };
+            let refusal = state.refusal(model, &order, now);
+            refusal.filter(|refusal| refusal.retry_after().is_some())
+        })
+    }
+
     /// When there may be room for another generation, if there is none now, not even to wait.
     pub(super) fn full(
         self: &Arc<Self>,

@@ -12,7 +12,9 @@ use super::breaker::Breaker;
 use super::managed::Managed;
 use super::plan::{ClusterPlan, FleetSettings, ModelPlan};
 use super::queue::{Queue, Via};
+use super::replace::Beside;
 use super::server::{ByHand, Server, ServerId};
+use super::strays::Strays;
 use super::template::Template;
 use super::wishes::{ClusterWish, Wishes};
 
@@ -26,8 +28,8 @@ pub(super) struct ClusterState {
     pub(super) polled_at: Option<Instant>,
     pub(super) last_error: Option<String>,
     pub(super) executor: Option<Managed>,
-    /// Jobs that were told to stop since others replace them.
-    pub(super) told_to_stop: BTreeSet<String>,
+    /// Jobs of the fleet that it does not keep.
+    pub(super) strays: Strays,
     /// Generations on their way through its executor, and their tokens.
     pub(super) pool: usize,
     pub(super) pool_tokens: u64,
@@ -87,6 +89,9 @@ pub(super) struct ModelState {
     pub(super) wanted: u32,
     /// What an operator wants instead.
     pub(super) pinned: Option<u32>,
+    /// The replica that is being replaced, by number.
+    pub(super) replacing: Option<u32>,
+    pub(super) beside: Beside,
     /// Since when one replica less would be enough.
     pub(super) spare_since: Option<Instant>,
     pub(super) scaled_at: Instant,
@@ -146,7 +151,7 @@ impl State {
                     let template = Template::executor(&plan.name, job);
                     Managed::new(template.owned_by(&settings.owner), &settings, now)
                 }),
-                told_to_stop: BTreeSet::new(),
+                strays: Strays::default(),
                 pool: 0,
                 pool_tokens: 0,
                 away: 0,
@@ -180,6 +185,8 @@ impl State {
             queue: Queue::default(),
             wanted: *plan.replicas.start(),
             pinned: wishes.replicas.get(&plan.name).copied(),
+            replacing: None,
+            beside: Beside::Nothing,
             spare_since: None,
             scaled_at: now,
             service_secs: None,

@@ -66,6 +66,7 @@ impl Managed {
         self.probed = None;
         self.adopted = false;
         self.outdated = false;
+        self.replaced = false;
         Some(Action::Submit(
             Box::new(spec),
             self.template.package.clone(),
@@ -94,11 +95,11 @@ impl Managed {
                 let again = now.duration_since(self.since) >= STOP_AGAIN;
                 again.then(|| self.stop(id, now))
             }
-            JobState::Pending if self.is_leaving() => Some(self.stop(id, now)),
             JobState::Pending if job.status == JobStatus::Running => {
                 self.enter(JobState::Running, now);
                 self.step_submitted(jobs, outstanding, now)
             }
+            JobState::Pending if self.is_leaving() || self.outdated => Some(self.let_go(id, now)),
             JobState::Pending => {
                 if for_long && !self.stuck {
                     self.stuck = true;
@@ -112,11 +113,11 @@ impl Managed {
                 }
                 None
             }
-            JobState::Running if self.is_leaving() => Some(self.stop(id, now)),
             JobState::Running if !self.template.is_server() => {
                 self.became_healthy(now);
                 None
             }
+            JobState::Running if self.is_leaving() => Some(self.stop(id, now)),
             JobState::Running if for_long => {
                 let secs = self.template.start_timeout.as_secs();
                 let why = self.probed.take().unwrap_or_default();
@@ -151,6 +152,19 @@ impl Managed {
         Action::Stop(id)
     }
 
+    /// Stops a job that waits for resources, and is done with it: Ray heeds that only when the job has got
+    /// them.
+    fn let_go(&mut self, id: String, now: Instant) -> Action {
+        self.id = None;
+        self.outdated = false;
+        self.replaced = false;
+        self.place(now);
+        if !self.wanted {
+            self.enter(JobState::Stopped, now);
+        }
+        Action::Stop(id)
+    }
+
     /// The job is over. Unless that was wanted, it has failed.
     fn ended(&mut self, reason: String, now: Instant) -> Option<Action> {
         let id = self.id.clone().unwrap_or_default();
@@ -158,6 +172,7 @@ impl Managed {
         if was_told && self.fault.is_none() {
             self.id = None;
             self.outdated = false;
+            self.replaced = false;
             self.place(now);
             if !self.wanted {
                 self.enter(JobState::Stopped, now);

@@ -137,7 +137,7 @@ impl Supervision {
                 if let Err(error) = cluster.stop(&id).await {
                     warn_undone(&error, &id, "a job was not stopped");
                     self.shared.with(|state, _, _| {
-                        state.clusters[place].told_to_stop.remove(&id);
+                        state.clusters[place].strays.was_not_told(&id);
                     });
                 }
             }

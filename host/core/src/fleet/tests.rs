@@ -5,8 +5,12 @@ mod clusters;
 mod executors;
 mod jobs;
 mod leases;
+mod lost;
+mod polls;
+mod replace;
 mod room;
 mod scaling;
+mod strays;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -171,9 +171,8 @@ impl Session {
             let AttemptId { job, attempt, .. } = attempts.request.id;
             tracing::debug!(id = %attempts.request.id, error = %Chain(&error), "a generation failed");
             let failure = failure(&error, attempts.request.retries);
-            if !error.is_retryable()
-                || attempts.request.retries >= self.accepted.request.retries_max
-            {
+            let is_last = attempts.request.retries >= self.accepted.request.retries_max;
+            if !error.is_retryable() || is_last && !error.is_wait() {
                 return Ok((Err(failure), progress.tokens()));
             }
             let jitter = chance::jitter(self.accepted.seed, job, attempt);
@@ -186,6 +185,10 @@ impl Session {
                 return Ok((Err(Failure::Unavailable(text)), progress.tokens()));
             }
             self.ports.clock.sleep(wait).await;
+            if error.is_wait() {
+                // It was not sent: it is the same attempt still, which only the deadline bounds.
+                continue;
+            }
             attempts.request.retries += 1;
             attempts.request.id.attempt += 1;
             attempts.current.store(attempt + 1, Ordering::Relaxed);

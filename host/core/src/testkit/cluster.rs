@@ -156,6 +156,13 @@ impl ScriptedCluster {
         lock(&self.state).jobs.insert(id, entry);
     }
 
+    /// Gives a job that waits for resources what it waits for.
+    pub fn admit(&self, submission_id: &str) {
+        if let Some(entry) = lock(&self.state).jobs.get_mut(submission_id) {
+            entry.life.pending = Some(entry.submitted_at.elapsed());
+        }
+    }
+
     /// Lets a job fail now.
     pub fn kill(&self, submission_id: &str, message: &str) {
         if let Some(entry) = lock(&self.state).jobs.get_mut(submission_id) {
@@ -256,7 +263,10 @@ impl Cluster for ScriptedCluster {
     async fn stop(&self, submission_id: &str) -> Result<(), Error> {
         self.answer(|state, now| {
             state.stopped.push(submission_id.to_owned());
-            if let Some(entry) = state.jobs.get_mut(submission_id) {
+            // Ray does not heed it for a job that waits for resources.
+            if let Some(entry) = state.jobs.get_mut(submission_id)
+                && entry.status(now) != JobStatus::Pending
+            {
                 entry.stopped_at.get_or_insert(now);
             }
         })

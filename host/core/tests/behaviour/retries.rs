@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use conclave_core::entry::{Entry, Record};
 use conclave_core::generation::Failure;
+use conclave_core::ids::ModelName;
+use conclave_core::inference;
 use conclave_core::outcome::CauseKind;
 use conclave_core::runtime::PluginTask;
 use conclave_core::session::Guest;
@@ -183,6 +185,47 @@ async fn a_generations_own_deadline_ends_it_alone() {
     assert!(calls[1].request.timeout <= 2 * SECOND);
     assert!(calls[1].request.timeout > SECOND);
     assert!(calls[0].request.timeout > 299 * SECOND);
+}
+
+/// Nothing takes the request, but something may later.
+fn not_yet() -> inference::Error {
+    inference::Error::NoServer {
+        model: ModelName::new("m"),
+        reason: "its cluster is drained".to_owned(),
+        retry_after: Some(5 * SECOND),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_not_sent_waits_without_using_up_retries() {
+    let (inference, times) = timed(|call| match call {
+        20 => Script::answer("found"),
+        _ => Script::fail(not_yet()),
+    });
+    let (view, records) = run(&inference, 0, 300 * SECOND).await;
+    assert_eq!(winner(&view), "found");
+    let gaps = gaps(&times);
+    assert!(
+        gaps.iter()
+            .all(|gap| (5 * SECOND..6 * SECOND).contains(gap)),
+        "{gaps:?}"
+    );
+    // It is one attempt, which a backend knows by one name.
+    assert_eq!(attempts(&records), [(1, 1)]);
+    let calls = inference.calls();
+    assert!(calls.iter().all(|call| call.request.retries == 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_never_sent_ends_at_its_deadline_and_says_why() {
+    let (inference, _) = timed(|_| Script::fail(not_yet()));
+    let (view, records) = run(&inference, 0, 60 * SECOND).await;
+    assert_eq!(cause(&view).kind, CauseKind::AllAgentsFailed);
+    let why = cause(&view).message.clone();
+    assert!(why.contains("its cluster is drained"), "{why}");
+    let ended = records.last().map(|last| last.at_ms).unwrap_or_default();
+    assert!((54_000..=60_000).contains(&ended), "{ended}");
+    assert!(sent(&inference).len() > 8);
 }
 
 #[tokio::test(start_paused = true)]

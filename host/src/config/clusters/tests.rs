@@ -111,6 +111,12 @@ fn every_broken_rule_names_the_cluster_and_the_member() {
         ),
         (
             "https://ray.example:8265",
+            "http://SPARE:8265/",
+            "`clusters[1].address` is `ray://spare:10001` it must not be that of another entry: each would \
+             stop what the other starts there",
+        ),
+        (
+            "https://ray.example:8265",
             "ray.example:8265",
             "`clusters[0].address` is `ray.example:8265` it must be `http://HOST:8265`, \
              `https://HOST:8265` or `ray://HOST:10001`",

@@ -3,9 +3,10 @@
 use conclave_core::events::Telling;
 use conclave_core::execution::Execution;
 
-use super::super::clusters::Executor;
+use super::super::clusters::{Cluster, Executor};
 use super::super::settings::Config;
 use super::Rules;
+use crate::ray::Address;
 
 pub(super) fn check(config: &Config, rules: &mut Rules<'_>) {
     let clusters = &config.clusters;
@@ -18,6 +19,14 @@ pub(super) fn check(config: &Config, rules: &mut Rules<'_>) {
         let taken = clusters[..at].iter().any(|other| other.name == *name);
         rules.check(&key("name"), name, !taken, || {
             "must be unique, and another cluster has it".to_owned()
+        });
+        let address = cluster.address.parse::<Address>();
+        let of_another =
+            |other: &Cluster| address.is_ok() && other.address.parse::<Address>() == address;
+        let taken = clusters[..at].iter().any(of_another);
+        rules.check(&key("address"), &cluster.address, !taken, || {
+            "must not be that of another entry: each would stop what the other starts there"
+                .to_owned()
         });
         rules.range(&key("weight"), cluster.weight, 1..=100);
         let connect = cluster.connect_timeout_seconds;

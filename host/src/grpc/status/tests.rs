@@ -114,6 +114,25 @@ fn every_refusal_has_its_code_reason_and_retry() {
             Some(1),
         ),
         (
+            submit::Error::from(NoCapacity::Full {
+                retry_after: Duration::from_secs(7),
+            })
+            .into(),
+            Code::ResourceExhausted,
+            "NO_FREE_SERVER",
+            Some(7),
+        ),
+        (
+            submit::Error::from(NoCapacity::Down {
+                reason: "none shall run".to_owned(),
+                retry_after: Duration::from_secs(5),
+            })
+            .into(),
+            Code::Unavailable,
+            "NO_SERVER",
+            Some(5),
+        ),
+        (
             journal(journal::Error::Unavailable("full".into())).into(),
             Code::Unavailable,
             "JOURNAL_UNAVAILABLE",

@@ -128,9 +128,38 @@ async fn a_model_whose_only_cluster_is_lost_makes_nobody_wait() {
     let world = World::of_jobs(vec![Arc::clone(&cluster)]);
     let refusal = world.asking(4, None).await.unwrap_err();
     assert!(matches!(refusal, NoServer::Unavailable { .. }), "{refusal}");
+    assert_eq!(out_of_service(&world), Some(5 * SECOND));
     cluster.set_unreachable(false);
     world.until_healthy(1).await;
     drop(world.lease_now());
+    assert_eq!(out_of_service(&world), None);
+}
+
+/// When to ask again for the model, if nothing of it is at work nor expected to be.
+fn out_of_service(world: &World) -> Option<Duration> {
+    let model = ModelName::new("m");
+    let refusal = world.fleet.out_of_service(&model, None, Execution::Direct);
+    refusal.and_then(|refusal| refusal.retry_after())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_operator_stopped_is_waited_for() {
+    let (world, _fakes) = two(1..=1);
+    world.until_healthy(1).await;
+    world.fleet.drain("a").await.unwrap();
+    let refusal = world.lease().await.unwrap_err();
+    assert_eq!(refusal.retry_after(), Some(5 * SECOND), "{refusal}");
+    assert!(inference::Error::from(refusal).is_wait());
+    assert_eq!(out_of_service(&world), Some(5 * SECOND));
+    world.fleet.undrain("a").await.unwrap();
+    assert_eq!(out_of_service(&world), None);
+    world.fleet.down(&ModelName::new("m")).await.unwrap();
+    world
+        .until(|status| status.models[0].replicas.is_empty())
+        .await;
+    let refusal = world.lease().await.unwrap_err();
+    assert!(refusal.to_string().contains("none shall run"), "{refusal}");
+    assert_eq!(out_of_service(&world), Some(5 * SECOND));
 }
 
 #[tokio::test(start_paused = true)]

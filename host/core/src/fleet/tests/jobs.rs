@@ -233,8 +233,13 @@ async fn a_job_of_another_plan_is_stopped_and_replaced() {
     let cluster = steady("10.0.0.1");
     cluster.put(job_of(old).await, Life::steady());
     tokio::time::sleep(2 * SECOND).await;
-    let world = World::of_jobs(vec![Arc::clone(&cluster)]);
-    let status = world.until_healthy(1).await;
+    let world = World::new(Parts {
+        clusters: named(vec![Arc::clone(&cluster)]),
+        models: vec![served("m", 1..=1)],
+        ..Parts::default()
+    });
+    let replaced = |status: &FleetStatus| cluster.submitted().len() == 1 && healthy(status) == 1;
+    let status = world.until(replaced).await;
     assert_eq!(cluster.stopped(), ["conclave-model-m-0-1"]);
     assert_eq!(ids(&cluster), ["conclave-model-m-0-2"]);
     let job = &status.models[0].replicas[0].job;
@@ -252,29 +257,4 @@ async fn a_head_that_forgot_its_jobs_gets_them_again() {
     world.until(|_| cluster.submitted().len() == 2).await;
     let status = world.until_healthy(1).await;
     assert_eq!(status.models[0].replicas[0].job.incarnation, 2);
-}
-
-#[tokio::test(start_paused = true)]
-async fn one_look_at_a_time_serves_all_jobs_of_a_cluster() {
-    let cluster = steady("10.0.0.1");
-    let models = ["m", "n", "o"].map(|name| served(name, 2..=2));
-    let world = World::new(Parts {
-        clusters: named(vec![Arc::clone(&cluster)]),
-        models: models.into(),
-        ..Parts::default()
-    });
-    world
-        .until(|status| {
-            let replicas = status.models.iter().flat_map(|model| &model.replicas);
-            replicas
-                .filter(|one| one.job.state == JobState::Healthy)
-                .count()
-                == 6
-        })
-        .await;
-    let before = cluster.polls();
-    tokio::time::sleep(60 * SECOND).await;
-    let polls = cluster.polls() - before;
-    assert!((55..=65).contains(&polls), "{polls}");
-    assert_eq!(cluster.submitted().len(), 6);
 }
