@@ -361,6 +361,7 @@ impl Parts {
     }
 }
 
+                running_max: executor.actors.saturating_mul(executor.slots),
 /// How a cluster's executor is started; `None` where it has none.
 fn executor(cluster: &ClusterSettings, nats: &nats::Settings) -> Option<Executor> {
     let settings = &cluster.executor;
@@ -410,8 +411,8 @@ fn executor_job(
 impl Capacity for Clusters {
     fn check(&self, request: &DeliberationRequest) -> Result<(), NoCapacity> {
         let endpoint = request.endpoint.as_ref();
-        let agents = request.task.agents.iter().map(|agent| &agent.model);
-        for model in agents.chain([&request.task.model]) {
+        // Each agent has a model; that of the task is for what few plugins ask for beside them.
+        for model in request.task.agents.iter().map(|agent| &agent.model) {
             if let Some(retry_after) = self.fleet.full(model, endpoint) {
                 return Err(NoCapacity::Full { retry_after });
             }

@@ -183,7 +183,7 @@ impl Cluster {
     /// The queue takes no more.
     pub(super) fn full(&self, errand: &Errand) -> Error {
         let view = self.view();
-        let (cluster, most) = (self.names.cluster(), self.settings.queue_max);
+        let (cluster, most) = (self.names.cluster(), self.settings.depth_max());
         Error::NoServer {
             model: errand.request.model.clone(),
             reason: format!("the queue of cluster `{cluster}` is full: it holds {most}"),
@@ -200,7 +200,7 @@ impl Cluster {
             cluster: self.names.cluster().to_owned(),
             ready: self.is_ready(),
             depth: self.depth.load(Ordering::Relaxed),
-            depth_max: self.settings.queue_max,
+            depth_max: self.settings.depth_max(),
             waiting: self.waiters.len(),
             rate: self.actors.rate(),
             silent_for: self.actors.silence(&Queue::pool()).unwrap_or_default(),

@@ -29,7 +29,7 @@ fn configs(names: &Names, settings: &ClusterSettings) -> [Config; 3] {
         name: names.work_stream(),
         subjects: vec![names.all_work()],
         retention: RetentionPolicy::WorkQueue,
-        max_messages: i64::from(settings.queue_max),
+        max_messages: i64::from(settings.depth_max()),
         max_messages_per_subject: 1,
         discard: DiscardPolicy::New,
         discard_new_per_subject: true,
