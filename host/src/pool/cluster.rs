@@ -23,6 +23,9 @@ use crate::errand::Errand;
 /// How often work that waits for NATS looks for it.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// How soon NATS that is away is looked for again; a try waits for it, too.
+const AWAY: Duration = Duration::from_secs(1);
+
 /// How soon a full queue may be tried again.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
@@ -112,12 +115,18 @@ impl Cluster {
         let waited = timeout(patience, self.until_ready()).await;
         waited.map_err(|_| {
             let cluster = self.names.cluster();
-            let why = match self.is_connected() {
-                true => format!("the streams of cluster `{cluster}` cannot be made"),
-                false => "no NATS server is connected".to_owned(),
-            };
+            let why = format!("the streams of cluster `{cluster}` cannot be made");
             unavailable(errand, why)
         })
+    }
+
+    /// Why an errand goes nowhere without NATS: there is no other way for it, so that it waits.
+    pub(super) fn away(errand: &Errand) -> Error {
+        Error::NoServer {
+            model: errand.request.model.clone(),
+            reason: "no NATS server is connected".to_owned(),
+            retry_after: Some(AWAY),
+        }
     }
 
     pub(super) async fn until_ready(&self) {
@@ -156,12 +165,8 @@ impl Cluster {
         let silence = self.actors.silence(queue)?;
         (silence > bound).then(|| {
             let (cluster, seconds) = (self.names.cluster(), silence.as_secs());
-            let why = match self.is_connected() {
-                true => "",
-                false => "no NATS server is connected: ",
-            };
             format!(
-                "{why}nothing was heard of the executors of cluster `{cluster}` (queue `{queue}`) for \
+                "nothing was heard of the executors of cluster `{cluster}` (queue `{queue}`) for \
                  {seconds} s"
             )
         })

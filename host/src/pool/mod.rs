@@ -121,7 +121,7 @@ impl Pool {
     ///
     /// # Errors
     /// Those of the model server, as the executor tells them. [`Error::NoServer`] with a delay when the queue
-    /// is full; [`Error::Unavailable`] when NATS is not there, or the executors are silent for too long;
+    /// is full, or NATS is not there; [`Error::Unavailable`] when the executors are silent for too long;
     /// [`Error::Rejected`] when the request is too large for NATS (413), or the executors gave it up because
     /// it never came to an end (422).
     pub async fn run(
