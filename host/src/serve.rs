@@ -400,7 +400,11 @@ impl Host {
                 "resuming deliberations of the last run"
             );
         }
+        let claims = unfinished.claims();
         self.run.resume(unfinished).await;
+        if let Some(claims) = claims {
+            self.clusters.clear(claims, &self.tasks, stop);
+        }
         Ok(())
     }
 

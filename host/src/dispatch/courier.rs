@@ -172,7 +172,10 @@ impl Courier {
     pub(super) async fn lease_for_wave(&self, request: &Request) -> Result<Lease, Error> {
         match self.lease_where_left(request, 1).await {
             Some(lease) => Ok(lease),
-            None => self.lease(request, 1, &[], &[]).await,
+            None => {
+                let answers = request.wave.size().max(1) as usize;
+                self.lease(request, answers, &[], &[]).await
+            }
         }
     }
 

@@ -27,7 +27,7 @@ use self::waves::Waves;
 use crate::errand::OnlyAnswer;
 
 pub use self::courier::Paths;
-pub use self::waves::{WaveCluster, WaveClusters};
+pub use self::waves::{OWNER, WaveCluster, WaveClusters};
 
 /// Runs generations wherever they belong.
 #[derive(Debug)]

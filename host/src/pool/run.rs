@@ -242,7 +242,8 @@ impl Run<'_> {
 }
 
 /// Whether an attempt was begun before, by a host that ended since.
-pub(super) fn is_resumed(request: &Request) -> bool {
+#[must_use]
+pub fn is_resumed(request: &Request) -> bool {
     request.id.attempt > request.retries.saturating_add(1)
 }
 
