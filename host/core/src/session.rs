@@ -42,7 +42,7 @@ use crate::outcome::{Cause, CauseKind, Outcome, Proposal, Verdict};
 use crate::plugin::Kind;
 use crate::retry::Retry;
 use crate::runtime::{self, PluginTask, Runtime};
-use crate::slots::Slots;
+use crate::slots::InFlight;
 use crate::span::SessionSpans;
 use crate::tasks::Tasks;
 use crate::wave::Wave;
@@ -75,7 +75,7 @@ pub struct Ports {
     /// How failed generations are tried again.
     pub retry: Retry,
     /// Bounds the generations that the host has in flight, over all sessions.
-    pub in_flight: Arc<Slots>,
+    pub in_flight: InFlight,
 }
 
 impl std::fmt::Debug for Ports {
