@@ -18,7 +18,11 @@ pub(super) async fn ensure(
     names: &Names,
     settings: &ClusterSettings,
 ) -> Result<(), CreateStreamError> {
-    for config in configs(names, settings) {
+    for mut config in configs(names, settings) {
+        // An operator may have given it more replicas.
+        if let Ok(stream) = jetstream.get_stream(&config.name).await {
+            config.num_replicas = stream.cached_info().config.num_replicas;
+        }
         jetstream.create_or_update_stream(config).await?;
     }
     Ok(())
