@@ -26,7 +26,7 @@ use conclave_core::observer::{Observer, Observers};
 use conclave_core::plugin::Plugins as _;
 use conclave_core::run::RunDeliberation;
 use conclave_core::session::Ports;
-use conclave_core::slots::Slots;
+use conclave_core::slots::InFlight;
 use conclave_core::span::SessionSpans;
 use conclave_core::submit::SubmitDeliberation;
 use conclave_core::tasks::Tasks;
@@ -216,7 +216,7 @@ impl Host {
         let clusters = Arc::new(clusters.await?);
         let events = EventParts::compose(&journal, nats, config.events.telling());
         let live = Live::default();
-        let in_flight = Slots::new(config.inference.in_flight_max);
+        let in_flight = InFlight::new(config.inference.in_flight_max);
         let asked = Arc::clone(&journal);
         let nats = events.nats.clone();
         let watched = Arc::clone(&clusters);
@@ -400,7 +400,11 @@ impl Host {
                 "resuming deliberations of the last run"
             );
         }
+        let claims = unfinished.claims();
         self.run.resume(unfinished).await;
+        if let Some(claims) = claims {
+            self.clusters.clear(claims, &self.tasks, stop);
+        }
         Ok(())
     }
 

@@ -157,6 +157,30 @@ async fn agents_with_other_prompts_are_other_requests() {
 }
 
 #[tokio::test]
+async fn samples_of_each_prompt_have_seeds_that_follow_one_another() {
+    let (stub, host, client) = serving("echo").await;
+    let params = json!({"samples": 6, "stop": {"rule": "none"}});
+    let mixed = served(vote(&[MODEL; 2]).strategy("sample-vote", params));
+    let mixed = mixed.task(|task| {
+        task.agents[1].prompt_template = "Think of {{ task }}".to_owned();
+    });
+    let done = client.run(mixed).await.unwrap();
+    assert_eq!((failure(&done), done.state()), (("", ""), State::Completed));
+    assert_eq!(asked(&stub), [Some(3); 2]);
+    assert_eq!(counted(&host, "conclave_requests_saved_total").await, 4.0);
+}
+
+#[tokio::test]
+async fn first_answers_of_a_critique_are_one_request() {
+    let (stub, _host, client) = serving("echo").await;
+    let params = json!({"rounds": 1});
+    let critique = vote(&[MODEL; 3]).strategy("critique-revise", params);
+    let done = client.run(served(critique)).await.unwrap();
+    assert_eq!((failure(&done), done.state()), (("", ""), State::Completed));
+    assert_eq!(asked(&stub)[0], Some(3));
+}
+
+#[tokio::test]
 async fn greedy_answers_are_asked_for_alone() {
     let (stub, host, client) = serving("answer:7").await;
     let greedy = vote(&[MODEL; 5]).strategy(
@@ -191,9 +215,8 @@ async fn a_server_that_refuses_several_answers_is_asked_for_each_alone() {
     // Each with the seed that it was journaled with.
     let mut seeds: Vec<_> = alone.iter().map(|request| request.seed.unwrap()).collect();
     seeds.sort_unstable();
-    seeds.dedup();
-    assert_eq!(seeds.len(), 5);
-    assert!(seeds.contains(&first.seed.unwrap()));
+    let drawn = first.seed.unwrap();
+    assert_eq!(seeds, (drawn..drawn + 5).collect::<Vec<_>>());
     host.logged(&["each is asked for alone", "choices_max"])
         .await
         .unwrap();

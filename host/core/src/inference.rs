@@ -69,11 +69,14 @@ impl Request {
     /// name, and what is tried again because it failed has another.
     #[must_use]
     pub fn work_id(&self) -> String {
-        let AttemptId {
-            deliberation, job, ..
-        } = &self.id;
-        format!("{deliberation}-{job}-{}", self.retries)
+        work_id(&self.id.deliberation, self.id.job, self.retries)
     }
+}
+
+/// As [`Request::work_id`], of a generation before whose next attempt so many have failed.
+#[must_use]
+pub fn work_id(deliberation: &DeliberationId, job: JobId, retries: u32) -> String {
+    format!("{deliberation}-{job}-{retries}")
 }
 
 /// Receives the tokens of one attempt while they come.

@@ -1,6 +1,7 @@
 //! Takes accepted deliberations to their verdict.
 
 use crate::chain::Chain;
+use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::ids::{DeliberationId, Digest, Seq};
 use crate::journal::{self, Creation, IdempotencyKey};
 use crate::live::{Handle, Live, Standing, Wish};
 use crate::outcome::{Cause, CauseKind, Spent, Verdict};
-use crate::session::{End, Ports, Session, Unopenable};
+use crate::session::{End, Ports, Session, Unopenable, open_work};
 use crate::span;
 
 /// How long a session rests before it is resumed, when the journal did not take its entries.
@@ -48,6 +49,15 @@ pub struct Unfinished {
     unsupported: usize,
 }
 
+/// What the deliberations that are resumed will ask for: all else that a host before has left is of no use.
+#[derive(Clone, Debug, Default)]
+pub struct Claims {
+    /// Names of work, as [`Request::work_id`](crate::inference::Request::work_id) has them.
+    pub work: HashSet<String>,
+    /// The deliberations.
+    pub deliberations: HashSet<DeliberationId>,
+}
+
 impl Unfinished {
     /// The plugins that these deliberations are pinned to; `None` when that cannot be told, because
     /// another build wrote some of them.
@@ -64,6 +74,21 @@ impl Unfinished {
         });
         let digests = accepted.flat_map(|it| [it.strategy.digest, it.scorer.digest]);
         Some(digests.collect())
+    }
+
+    /// The work that a host before had under way for them, by the names that backends know it under, with
+    /// the deliberations themselves; `None` when that cannot be told, as with [`Unfinished::pinned`].
+    #[must_use]
+    pub fn claims(&self) -> Option<Claims> {
+        if self.unsupported > 0 {
+            return None;
+        }
+        let work = self.readable.iter();
+        let work = work.flat_map(|(id, records)| open_work(id, records));
+        Some(Claims {
+            work: work.collect(),
+            deliberations: self.readable.iter().map(|(id, _)| id.clone()).collect(),
+        })
     }
 
     /// How many there are.

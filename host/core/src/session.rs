@@ -33,8 +33,8 @@ use tokio::sync::Notify;
 use crate::clock::Clock;
 use crate::entry::{Accepted, Entry, Record, SEMANTICS_VERSION};
 use crate::generation::Failure;
-use crate::ids::{Actor, JobId};
-use crate::inference::Inference;
+use crate::ids::{Actor, DeliberationId, JobId};
+use crate::inference::{self, Inference};
 use crate::journal::{self, Journal};
 use crate::live::{Handle, Wish, lock};
 use crate::observer::Observers;
@@ -42,7 +42,7 @@ use crate::outcome::{Cause, CauseKind, Outcome, Proposal, Verdict};
 use crate::plugin::Kind;
 use crate::retry::Retry;
 use crate::runtime::{self, PluginTask, Runtime};
-use crate::slots::Slots;
+use crate::slots::InFlight;
 use crate::span::SessionSpans;
 use crate::tasks::Tasks;
 use crate::wave::Wave;
@@ -75,7 +75,7 @@ pub struct Ports {
     /// How failed generations are tried again.
     pub retry: Retry,
     /// Bounds the generations that the host has in flight, over all sessions.
-    pub in_flight: Arc<Slots>,
+    pub in_flight: InFlight,
 }
 
 impl std::fmt::Debug for Ports {
@@ -136,6 +136,14 @@ struct ActorState {
     /// Generations that were in flight when the journal ended. They are sent again once the replay
     /// has caught up.
     unsent: Vec<generation::Order>,
+}
+
+/// The names of the work that a deliberation had under way when its journal ended, and asks for again when
+/// it is resumed: see [`Request::work_id`](crate::inference::Request::work_id).
+pub(crate) fn open_work(id: &DeliberationId, records: &[Record]) -> Vec<String> {
+    let open = History::of(records.to_vec()).open();
+    open.map(|(job, retries)| inference::work_id(id, job, retries))
+        .collect()
 }
 
 /// What ended the run.

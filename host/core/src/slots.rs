@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::oneshot;
 
+use crate::execution::Execution;
 use crate::live::lock;
 use crate::priority::Priority;
 
@@ -51,6 +52,46 @@ struct Turn {
 #[derive(Debug)]
 #[must_use]
 pub struct Slot(Arc<Slots>);
+
+/// The slots of each way to an engine: what waits in a cluster's queue, or for a Ray job to start, keeps
+/// nothing waiting that goes another way.
+#[derive(Clone, Debug)]
+pub struct InFlight {
+    direct: Arc<Slots>,
+    pool: Arc<Slots>,
+    job: Arc<Slots>,
+}
+
+impl InFlight {
+    /// So many slots for each.
+    #[must_use]
+    pub fn new(count: usize) -> Self {
+        Self {
+            direct: Slots::new(count),
+            pool: Slots::new(count),
+            job: Slots::new(count),
+        }
+    }
+
+    /// Those of one way.
+    #[must_use]
+    pub fn of(&self, execution: Execution) -> &Arc<Slots> {
+        match execution {
+            Execution::Direct => &self.direct,
+            Execution::Pool => &self.pool,
+            Execution::Job => &self.job,
+        }
+    }
+
+    /// How many wait for a slot, of any.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        [&self.direct, &self.pool, &self.job]
+            .map(|slots| slots.waiting())
+            .iter()
+            .sum()
+    }
+}
 
 impl Slots {
     /// So many slots.

@@ -217,7 +217,7 @@ fn counts(metrics: &Metrics, pool: Option<&Arc<Pool>>) {
     }
 }
 
-/// What several answers to one request save.
+/// What several answers to one request save, and cost.
 fn saved(metrics: &Metrics, savings: &Arc<Savings>) {
     let of = Arc::clone(savings);
     metrics.read(Reading::one(
@@ -232,5 +232,12 @@ fn saved(metrics: &Metrics, savings: &Arc<Savings>) {
         "conclave_prompt_tokens_saved",
         "Tokens of prompts that model servers did not have to read again for that",
         move || Some(of.prompt_tokens.load(Ordering::Relaxed) as f64),
+    ));
+    let of = Arc::clone(savings);
+    metrics.read(Reading::one(
+        Kind::Counter,
+        "conclave_tokens_unread",
+        "Tokens of answers that were given up while others to the same request were waited for",
+        move || Some(of.tokens_unread.load(Ordering::Relaxed) as f64),
     ));
 }

@@ -1,6 +1,7 @@
 //! What a host hands generations to: Ray clusters, the model servers that run there, and the queue that
 //! leads to executors; put together and watched.
 
+mod leftovers;
 mod metrics;
 mod nodes;
 mod wishes;
@@ -18,6 +19,7 @@ use conclave_core::fleet::{
 };
 use conclave_core::ids::ModelName;
 use conclave_core::request::DeliberationRequest;
+use conclave_core::run::Claims;
 use conclave_core::submit::{Capacity, NoCapacity};
 use conclave_core::tasks::Tasks;
 use tokio_util::sync::CancellationToken;
@@ -200,6 +202,20 @@ impl Clusters {
         }
     }
 
+    /// Ends what the last run of this host has left on the clusters, but for what is claimed.
+    pub fn clear(&self, claims: Claims, tasks: &Tasks, stop: &CancellationToken) {
+        if let Some(pool) = &self.pool {
+            pool.cancel_orphans(claims.work, tasks, stop);
+            let resumed = Arc::new(claims.deliberations);
+            for wave in self.waves.values() {
+                let (ray, host) = (Arc::clone(&wave.ray), pool.host().clone());
+                let removing = leftovers::remove(ray, host, Arc::clone(&resumed));
+                let removing = stop.clone().run_until_cancelled_owned(removing);
+                tasks.spawn("jobs of waves", removing);
+            }
+        }
+    }
+
     /// What runs generations there and elsewhere.
     #[must_use]
     pub fn dispatcher(&self, tasks: &Tasks) -> Dispatcher {
@@ -345,6 +361,7 @@ impl Parts {
             plan.executor = Some(job).filter(|_| self.executions.contains(&Execution::Pool));
             self.queues.push(pool::ClusterSettings {
                 queue_max: u32::try_from(cluster.executor.queue_max).unwrap_or(u32::MAX),
+                running_max: executor.actors.saturating_mul(executor.slots),
                 ack_wait: cluster.executor.ack_wait,
                 silence_running: cluster.executor.ack_wait * ACK_WAITS_LOST,
                 ..pool::ClusterSettings::new(name.clone())
@@ -410,8 +427,8 @@ fn executor_job(
 impl Capacity for Clusters {
     fn check(&self, request: &DeliberationRequest) -> Result<(), NoCapacity> {
         let endpoint = request.endpoint.as_ref();
-        let agents = request.task.agents.iter().map(|agent| &agent.model);
-        for model in agents.chain([&request.task.model]) {
+        // Each agent has a model; that of the task is for what few plugins ask for beside them.
+        for model in request.task.agents.iter().map(|agent| &agent.model) {
             if let Some(retry_after) = self.fleet.full(model, endpoint) {
                 return Err(NoCapacity::Full { retry_after });
             }

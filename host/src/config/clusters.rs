@@ -81,8 +81,8 @@ pub struct Executor {
     /// The NATS servers as the cluster reaches them; those of `events.nats_url` where not set.
     #[schemars(with = "Option<String>")]
     pub nats_url: Option<NatsUrl>,
-    /// Generations that may wait for the cluster, 1 to 10000000; 10000 where not set. Beyond it clients are
-    /// told to come back.
+    /// Generations that may wait for the cluster, beside the `actors` × `slots` that it runs, 1 to 10000000;
+    /// 10000 where not set. Beyond it clients are told to come back.
     pub queue_max: u64,
     /// How often a generation whose actor died is begun, 1 to 100; 3 where not set. Then it goes to the
     /// dead letters.

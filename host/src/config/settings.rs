@@ -161,7 +161,8 @@ pub struct Inference {
     pub answer_bytes_max: usize,
     /// Idle connections that are kept for each origin.
     pub idle_connections_max: usize,
-    /// Generations in flight over all deliberations. vLLM decodes 256 sequences at once by default.
+    /// Generations in flight over all deliberations, in each mode of execution. vLLM decodes 256 sequences
+    /// at once by default.
     pub in_flight_max: usize,
     /// The bound of the first wait before a retry; it doubles with each further one.
     pub retry_base_ms: u64,

@@ -106,13 +106,12 @@ impl Courier {
                 lease.failed(&error);
             }
             let tried = out_of_reach.len() + lost.len();
-            let elsewhere = matches!(error, Error::Unavailable { .. })
-                && !noting.has_begun()
-                && tried < SERVERS_TRIED_MAX;
+            let may_go = matches!(error, Error::Unavailable { .. } | Error::Overloaded { .. });
+            let elsewhere = may_go && !noting.has_begun() && tried < SERVERS_TRIED_MAX;
             if !elsewhere || !self.has_another(request, choices, &out_of_reach, &lost) {
                 return Err(error);
             }
-            tracing::debug!(id = %request.id, server = %errand.endpoint, "out of reach: another server is tried");
+            tracing::debug!(id = %request.id, server = %errand.endpoint, "out of reach, or busy: another server is tried");
         }
     }
 
@@ -173,7 +172,10 @@ impl Courier {
     pub(super) async fn lease_for_wave(&self, request: &Request) -> Result<Lease, Error> {
         match self.lease_where_left(request, 1).await {
             Some(lease) => Ok(lease),
-            None => self.lease(request, 1, &[], &[]).await,
+            None => {
+                let answers = request.wave.size().max(1) as usize;
+                self.lease(request, answers, &[], &[]).await
+            }
         }
     }
 

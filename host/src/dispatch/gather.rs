@@ -2,28 +2,28 @@
 //!
 //! The engine works on their prompt once, and has one request to schedule instead of many. Each answer
 //! is handed over as soon as it is whole, so that a strategy that stops early stops as early as before;
-//! the connection is closed when nobody waits for any of them. vLLM draws the answers with the seeds
-//! that follow the first one's.
+//! the connection is closed when nobody waits for any of them.
+//!
+//! vLLM draws the answers of one request with the seeds that follow the first one's: together go those
+//! without a seed, and those whose seeds follow one another, so that each has the seed that it asks for.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::future::pending;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use conclave_core::chain::Chain;
-use conclave_core::cluster::Placement;
 use conclave_core::generation::{Generation, Sampling};
 use conclave_core::inference::{Error, Progress, Request};
 use conclave_core::tasks::Tasks;
 use conclave_core::wave::Wave;
 use futures::future::join_all;
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use super::again::again;
 use super::courier::{Courier, unanswered};
 use super::member::Mailbox;
-use crate::errand::Answers;
+use super::shared::{Member, Savings, Shared};
 
 /// How long the first of a wave waits for the others, at most. They come as soon as they are journaled: on a
 /// disk that is slow just then, this is what keeps them together. A wave that cannot be complete, because
@@ -39,15 +39,6 @@ pub(super) async fn may_have_company(request: &Request) -> bool {
     // An error is a plugin that computes for long: what it has asked for by then may go together.
     let _ = timeout(COMPANY, request.wave.closed()).await;
     request.wave.size() > 1
-}
-
-/// What asking for several answers at once has saved since the start.
-#[derive(Debug, Default)]
-pub struct Savings {
-    /// Requests that were not made.
-    pub requests: AtomicU64,
-    /// Tokens of prompts that the engine did not have to work on again.
-    pub prompt_tokens: AtomicU64,
 }
 
 /// Puts generations together.
@@ -76,36 +67,17 @@ struct Group {
     /// What the first of them asks.
     request: Request,
     members: Mutex<Vec<Member>>,
-    waiting: AtomicUsize,
-    /// Whether nobody may join any more: it is asked for, or given up.
-    is_closed: AtomicBool,
-    task: OnceLock<AbortHandle>,
 }
 
-/// One of a group.
-#[derive(Clone, Debug)]
-struct Member {
-    request: Request,
-    mailbox: Arc<Mailbox>,
-}
-
-/// One who waits; when the last has gone, nobody wants the answers any more.
+/// One who waits; when the last of a request has gone, nobody wants its answers any more.
 struct Waiting {
-    group: Arc<Group>,
-    open: Arc<Mutex<Waves>>,
+    mailbox: Arc<Mailbox>,
+    savings: Arc<Savings>,
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        // Whoever joins does so under this lock: it joins a group that somebody waits for, or none.
-        let _open = lock(&self.open);
-        if self.group.waiting.fetch_sub(1, Ordering::AcqRel) > 1 {
-            return;
-        }
-        self.group.is_closed.store(true, Ordering::Release);
-        if let Some(task) = self.group.task.get() {
-            task.abort();
-        }
+        self.savings.unread(self.mailbox.leave());
     }
 }
 
@@ -128,57 +100,41 @@ impl Gathering {
         request: &Request,
         progress: &Progress,
     ) -> Result<Generation, Error> {
-        let (waiting, mailbox) = self.join(request);
-        let end = mailbox.read(progress).await;
-        drop(waiting);
-        end
+        self.join(request).mailbox.read(progress).await
     }
 
-    fn join(&self, request: &Request) -> (Waiting, Arc<Mailbox>) {
-        let mailbox = Mailbox::new();
+    fn join(&self, request: &Request) -> Waiting {
+        let waiting = Waiting {
+            mailbox: Mailbox::new(),
+            savings: Arc::clone(&self.savings),
+        };
         let member = Member {
             request: request.clone(),
-            mailbox: Arc::clone(&mailbox),
+            mailbox: Arc::clone(&waiting.mailbox),
         };
         let mut open = lock(&self.open);
         let arrived = open.entry(address(&request.wave)).or_default();
         arrived.count += 1;
         arrived.more.notify_waiters();
         let mut groups = arrived.groups.iter();
-        let known =
-            groups.find(|group| !group.is_closed.load(Ordering::Acquire) && group.fits(request));
-        if let Some(group) = known {
+        if let Some(group) = groups.find(|group| group.fits(request)) {
             lock(&group.members).push(member);
-            group.waiting.fetch_add(1, Ordering::AcqRel);
-            let waiting = Waiting {
-                group: Arc::clone(group),
-                open: Arc::clone(&self.open),
-            };
-            return (waiting, mailbox);
+            return waiting;
         }
         let group = Arc::new(Group {
             request: request.clone(),
             members: Mutex::new(vec![member]),
-            waiting: AtomicUsize::new(1),
-            is_closed: AtomicBool::new(false),
-            task: OnceLock::new(),
         });
         arrived.groups.push(Arc::clone(&group));
+        drop(open);
         let leading = Leading {
             courier: Arc::clone(&self.courier),
             savings: Arc::clone(&self.savings),
             open: Arc::clone(&self.open),
-            group: Arc::clone(&group),
-        };
-        let task = self.tasks.spawn("generations together", leading.run());
-        // It is set once, here.
-        let _ = group.task.set(task.abort_handle());
-        let waiting = Waiting {
             group,
-            open: Arc::clone(&self.open),
         };
-        drop(open);
-        (waiting, mailbox)
+        self.tasks.spawn("generations together", leading.run());
+        waiting
     }
 }
 
@@ -206,10 +162,10 @@ impl Leading {
         let _ = timeout(COMPANY, self.all_arrived()).await;
         self.close();
         let mut members = lock(&self.group.members).clone();
-        // Whoever has gone meanwhile left only the group's own handle, and this one.
-        members.retain(|member| Arc::strong_count(&member.mailbox) > 2);
+        members.retain(|member| !member.mailbox.is_left());
         let choices_max = self.courier.choices_max(&self.group.request).max(1);
-        join_all(members.chunks(choices_max).map(|chunk| self.ask(chunk))).await;
+        let requests = together(&mut members, choices_max);
+        join_all(requests.map(|members| self.ask(members))).await;
     }
 
     /// Waits until the whole wave is here.
@@ -242,7 +198,6 @@ impl Leading {
     fn close(&self) {
         let address = address(&self.group.request.wave);
         let mut open = lock(&self.open);
-        self.group.is_closed.store(true, Ordering::Release);
         if let Some(arrived) = open.get_mut(&address) {
             arrived
                 .groups
@@ -259,7 +214,10 @@ impl Leading {
             return;
         };
         let shared = Shared::new(members, &self.savings);
-        let delivered = self.courier.deliver(request, members.len(), &shared).await;
+        let delivering = self.courier.deliver(request, members.len(), &shared);
+        let Some(delivered) = while_wanted(members, delivering).await else {
+            return;
+        };
         let rest = members.iter().filter(|member| !member.mailbox.is_over());
         let rest: Vec<_> = rest.collect();
         match delivered {
@@ -287,61 +245,29 @@ impl Leading {
 
     async fn alone(&self, member: &Member) {
         let request = &member.request;
-        let one = Shared::new(std::slice::from_ref(member), &self.savings);
-        let end = self.courier.deliver(request, 1, &one).await;
-        let end = end.err().unwrap_or_else(|| unanswered(request));
-        member.mailbox.end(Err(end));
-    }
-}
-
-/// Answers that go to several mailboxes.
-struct Shared<'a> {
-    members: &'a [Member],
-    savings: &'a Savings,
-    /// Whether one was finished, for whom the prompt was worked on.
-    paid: AtomicBool,
-}
-
-impl<'a> Shared<'a> {
-    fn new(members: &'a [Member], savings: &'a Savings) -> Self {
-        Self {
-            members,
-            savings,
-            paid: AtomicBool::new(false),
+        let members = std::slice::from_ref(member);
+        let one = Shared::new(members, &self.savings);
+        let delivering = self.courier.deliver(request, 1, &one);
+        if let Some(end) = while_wanted(members, delivering).await {
+            let end = end.err().unwrap_or_else(|| unanswered(request));
+            member.mailbox.end(Err(end));
         }
     }
 }
 
-impl Answers for Shared<'_> {
-    fn placed(&self, placement: &Placement) {
-        for member in self.members {
-            member.mailbox.placed(placement);
+/// Does this as long as any of the members waits for its answer.
+async fn while_wanted<T>(members: &[Member], work: impl Future<Output = T>) -> Option<T> {
+    let given_up = async {
+        join_all(members.iter().map(|member| member.mailbox.done())).await;
+        if members.iter().all(|member| member.mailbox.is_over()) {
+            // All have their answers: the request ends by itself.
+            pending().await
         }
-    }
-
-    fn tokens(&self, choice: usize, count: u32, text: &str) {
-        if let Some(member) = self.members.get(choice) {
-            member.mailbox.tokens(count, text);
-        }
-    }
-
-    fn finished(&self, choice: usize, generation: Generation) {
-        let Some(member) = self.members.get(choice) else {
-            return;
-        };
-        let Savings {
-            requests,
-            prompt_tokens,
-        } = self.savings;
-        if self.paid.swap(true, Ordering::Relaxed) {
-            let saved = u64::from(generation.usage.prompt_tokens);
-            prompt_tokens.fetch_add(saved, Ordering::Relaxed);
-        } else {
-            // Not before: a server that gives no several answers saves nothing.
-            let saved = self.members.len() - 1;
-            requests.fetch_add(saved as u64, Ordering::Relaxed);
-        }
-        member.mailbox.end(Ok(generation));
+    };
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = given_up => None,
     }
 }
 
@@ -361,79 +287,89 @@ impl Group {
     }
 }
 
+/// Those who share a request, at most so many each, the same for the same members.
+fn together(members: &mut [Member], choices_max: usize) -> impl Iterator<Item = &[Member]> {
+    members.sort_by_key(|Member { request, .. }| (request.sampling.seed, request.id.job));
+    let seed = |member: &Member| member.request.sampling.seed;
+    members
+        .chunk_by(move |one, next| is_drawn_after(seed(one), seed(next)))
+        .flat_map(move |members| members.chunks(choices_max))
+}
+
+/// Whether an engine that draws one answer with the first seed draws the next one with the second.
+fn is_drawn_after(one: Option<u32>, next: Option<u32>) -> bool {
+    match (one, next) {
+        (None, None) => true,
+        (Some(one), Some(next)) => one.checked_add(1) == Some(next),
+        _ => false,
+    }
+}
+
 fn address(wave: &Arc<Wave>) -> usize {
     Arc::as_ptr(wave) as usize
 }
 
-/// The same error for another one who waits.
-fn again(error: &Error) -> Error {
-    match error {
-        Error::UnknownModel {
-            model,
-            endpoint,
-            message,
-        } => Error::UnknownModel {
-            model: model.clone(),
-            endpoint: endpoint.clone(),
-            message: message.clone(),
-        },
-        Error::Rejected {
-            endpoint,
-            status,
-            message,
-        } => Error::Rejected {
-            endpoint: endpoint.clone(),
-            status: *status,
-            message: message.clone(),
-        },
-        Error::NotAllowed { endpoint, reason } => Error::NotAllowed {
-            endpoint: endpoint.clone(),
-            reason: reason.clone(),
-        },
-        Error::NoServer {
-            model,
-            reason,
-            retry_after,
-        } => Error::NoServer {
-            model: model.clone(),
-            reason: reason.clone(),
-            retry_after: *retry_after,
-        },
-        Error::Overloaded {
-            endpoint,
-            status,
-            retry_after,
-        } => Error::Overloaded {
-            endpoint: endpoint.clone(),
-            status: *status,
-            retry_after: *retry_after,
-        },
-        Error::Unavailable {
-            endpoint,
-            retry_after,
-            source,
-        } => Error::Unavailable {
-            endpoint: endpoint.clone(),
-            retry_after: *retry_after,
-            source: Chain(&**source).to_string().into(),
-        },
-        Error::Stalled { endpoint, silence } => Error::Stalled {
-            endpoint: endpoint.clone(),
-            silence: *silence,
-        },
-        Error::Protocol { endpoint, reason } => Error::Protocol {
-            endpoint: endpoint.clone(),
-            reason: reason.clone(),
-        },
-        Error::Interrupted { endpoint, source } => Error::Interrupted {
-            endpoint: endpoint.clone(),
-            source: source
-                .as_ref()
-                .map(|source| Chain(&**source).to_string().into()),
-        },
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use conclave_core::endpoint::Endpoint;
+    use conclave_core::ids::{JobId, ModelName};
+    use conclave_core::testkit::inference::contract;
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    fn member(job: u32, seed: Option<u32>) -> Member {
+        let endpoint = Endpoint::parse("http://vllm:8000").unwrap();
+        let mut request = contract::request(&endpoint, &ModelName::new("tiny"), 1);
+        request.id.job = JobId(job);
+        request.sampling.seed = seed;
+        Member {
+            request,
+            mailbox: Mailbox::new(),
+        }
+    }
+
+    #[test]
+    fn together_are_those_whose_seeds_an_engine_draws_one_after_the_other() {
+        let seeds = [Some(9), None, Some(7), Some(20), Some(8), None, Some(8)];
+        let mut members: Vec<_> = (1..)
+            .zip(seeds)
+            .map(|(job, seed)| member(job, seed))
+            .collect();
+        let requests = together(&mut members, 2);
+        let jobs: Vec<Vec<_>> = requests
+            .map(|members| members.iter().map(|one| one.request.id.job.0).collect())
+            .collect();
+        assert_eq!(jobs, [vec![2, 6], vec![3, 5], vec![7, 1], vec![4]]);
+    }
+
+    #[tokio::test]
+    async fn a_request_is_given_up_when_the_last_who_waits_for_it_has_gone() {
+        let members = [member(1, Some(1)), member(2, Some(2))];
+        let mut working = Box::pin(while_wanted(&members, pending::<()>()));
+        members[0].mailbox.leave();
+        assert!(working.as_mut().now_or_never().is_none());
+        members[1].mailbox.leave();
+        assert!(
+            working
+                .as_mut()
+                .now_or_never()
+                .is_some_and(|done| done.is_none())
+        );
+    }
+
+    #[tokio::test]
+    async fn a_request_whose_answers_are_all_there_ends_by_itself() {
+        let members = [member(1, Some(1)), member(2, Some(2))];
+        let mut working = Box::pin(while_wanted(&members, pending::<()>()));
+        for member in &members {
+            member.mailbox.end(Err(unanswered(&member.request)));
+            member.mailbox.leave();
+        }
+        assert!(working.as_mut().now_or_never().is_none());
+    }
 }

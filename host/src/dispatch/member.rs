@@ -12,6 +12,8 @@ use tokio::sync::Notify;
 pub(super) struct Mailbox {
     state: Mutex<State>,
     told: Notify,
+    /// Told when nothing is waited for any more.
+    done: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -21,6 +23,8 @@ struct State {
     text: String,
     end: Option<Result<Generation, Error>>,
     is_over: bool,
+    /// Whether nobody will read it any more.
+    is_left: bool,
 }
 
 impl Mailbox {
@@ -33,12 +37,17 @@ impl Mailbox {
         self.told.notify_one();
     }
 
-    pub(super) fn tokens(&self, count: u32, text: &str) {
+    /// Takes tokens; whether anybody is there who will read them.
+    pub(super) fn tokens(&self, count: u32, text: &str) -> bool {
         let mut state = self.lock();
+        if state.is_left {
+            return false;
+        }
         state.tokens += count;
         state.text.push_str(text);
         drop(state);
         self.told.notify_one();
+        true
     }
 
     /// The first end stands.
@@ -50,6 +59,37 @@ impl Mailbox {
         }
         drop(state);
         self.told.notify_one();
+        self.done.notify_one();
+    }
+
+    /// Nobody will read it any more; how many tokens were not read.
+    pub(super) fn leave(&self) -> u32 {
+        let mut state = self.lock();
+        state.is_left = true;
+        state.text = String::new();
+        let tokens = std::mem::take(&mut state.tokens);
+        drop(state);
+        self.done.notify_one();
+        tokens
+    }
+
+    /// Waits until it has its end, or nobody will read it; for one caller at a time.
+    pub(super) async fn done(&self) {
+        loop {
+            let done = self.done.notified();
+            {
+                let state = self.lock();
+                if state.is_over || state.is_left {
+                    return;
+                }
+            }
+            done.await;
+        }
+    }
+
+    /// Whether nobody will read it any more.
+    pub(super) fn is_left(&self) -> bool {
+        self.lock().is_left
     }
 
     /// Whether it has its end.

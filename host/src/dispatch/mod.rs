@@ -5,9 +5,11 @@
 //! replaced by another one at once, before the session learns of it: only what no server could take
 //! counts as a failed attempt.
 
+mod again;
 mod courier;
 mod gather;
 mod member;
+mod shared;
 mod waves;
 
 use std::sync::Arc;
@@ -20,12 +22,12 @@ use conclave_core::tasks::Tasks;
 
 use self::courier::Courier;
 use self::gather::Gathering;
-pub use self::gather::Savings;
+pub use self::shared::Savings;
 use self::waves::Waves;
 use crate::errand::OnlyAnswer;
 
 pub use self::courier::Paths;
-pub use self::waves::{WaveCluster, WaveClusters};
+pub use self::waves::{OWNER, WaveCluster, WaveClusters};
 
 /// Runs generations wherever they belong.
 #[derive(Debug)]

@@ -17,9 +17,10 @@ use conclave_core::tasks::Tasks;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use super::again::again;
 use super::courier::{Courier, errand, unanswered};
 use crate::errand::OnlyAnswer;
-use crate::pool::{Executor, Package, Pool, Queue};
+use crate::pool::{self, Executor, Package, Pool, Queue};
 
 /// How long a wave is waited for to be complete. Its job takes seconds to start anyway.
 const COMPLETE: Duration = Duration::from_secs(1);
@@ -35,6 +36,13 @@ const JOBS_MAX: u32 = 4;
 
 /// How much of a failed job's log an error holds.
 const LOG_BYTES_MAX: usize = 2_000;
+
+/// What a wave's job has in its metadata beside its queue: the id of the host whose it is.
+pub const OWNER: &str = "conclave.owner";
+
+/// How long those of a wave of a host that was killed may take to find the answers that it has left: no job
+/// is started for a wave that has all.
+const FIND: Duration = Duration::from_secs(1);
 
 /// Where waves may run, by the clusters' names.
 pub type WaveClusters = BTreeMap<String, WaveCluster>;
@@ -72,6 +80,8 @@ struct Run {
     queue: Queue,
     /// How many wait for it; changed under the lock of those that run.
     members: watch::Sender<usize>,
+    /// What its generations say of the server.
+    verdict: Mutex<Option<Result<(), Error>>>,
     /// The cluster that it runs on, once one was chosen.
     lease: watch::Sender<Option<Result<Arc<Lease>, String>>>,
 }
@@ -87,6 +97,18 @@ impl std::fmt::Debug for Run {
 impl Run {
     fn is_wanted(&self) -> bool {
         *self.members.borrow() > 0
+    }
+
+    /// Notes what an end says of the server: it is well if it has answered any of them.
+    fn note(&self, ended: &Result<(), Error>) {
+        let mut verdict = lock(&self.verdict);
+        match ended {
+            Ok(()) => *verdict = Some(Ok(())),
+            Err(error) if !pool::is_between(error) && !matches!(*verdict, Some(Ok(()))) => {
+                *verdict = Some(Err(again(error)));
+            }
+            Err(_) => (),
+        }
     }
 
     /// Waits until nobody waits for it.
@@ -126,8 +148,10 @@ impl Waves {
         let cluster = lease.cluster.clone().unwrap_or_default();
         let answer = OnlyAnswer::new(progress);
         let errand = errand(request, 1, &lease);
-        pool.run(&cluster, &member.0.queue, &errand, &answer)
-            .await?;
+        let run = &member.0;
+        let ended = pool.run(&cluster, &run.queue, &errand, &answer).await;
+        run.note(&ended);
+        ended?;
         answer.take().ok_or_else(|| unanswered(request))
     }
 
@@ -141,6 +165,7 @@ impl Waves {
         let run = Arc::new(Run {
             queue: queue.clone(),
             members: watch::Sender::new(1),
+            verdict: Mutex::default(),
             lease: watch::Sender::new(None),
         });
         running.insert(queue, Arc::clone(&run));
@@ -228,12 +253,24 @@ impl Driver {
             tracing::warn!(queue = %self.run.queue, reason, "the job of a wave failed");
             self.pool.fail_queue(&name, &self.run.queue, &reason);
         }
+        let ended = Err("the wave has ended".to_owned());
+        self.run.lease.send_replace(Some(ended));
+        let verdict = lock(&self.run.verdict).take();
+        // Nobody else has it once all have gone.
+        match (Arc::into_inner(lease), verdict) {
+            (Some(lease), Some(Ok(()))) => lease.succeeded(),
+            (Some(lease), Some(Err(error))) => lease.failed(&error),
+            _ => (),
+        }
     }
 
     /// Submits the job, and stays with it until nobody waits for the wave any more; why it failed.
     async fn run_job(&self, cluster: &WaveCluster) -> Result<(), String> {
         let told = |error: cluster::Error| Chain(&error).to_string();
         let ray = &cluster.ray;
+        if pool::is_resumed(&self.request) && self.while_wanted(sleep(FIND)).await.is_none() {
+            return Ok(());
+        }
         let Package { name, zip, .. } = &*cluster.package;
         let Some(uri) = self.while_wanted(ray.upload(name, zip.clone())).await else {
             return Ok(());
@@ -270,7 +307,7 @@ impl Driver {
                     id = self.submit(cluster, &uri).await?;
                 }
                 Some(status) if status.is_terminal() && !wanted => {
-                    // What is left of it is of no use; the next start of the host cleans up otherwise.
+                    // What is left of it is of no use; the next start of the host removes it otherwise.
                     let _ = ray.delete(&id).await;
                     if self.leave() {
                         return Ok(());
@@ -328,11 +365,20 @@ impl Driver {
         let mut ids = ids.skip_while(|id| is_used(id));
         let id = ids.next().unwrap_or(base);
         let count = (*self.run.members.borrow()).max(1);
+        let Executor { actors, slots, .. } = cluster.executor;
+        // One actor runs what fits into its slots: more would only take room of other waves.
+        let enough = u32::try_from(count)
+            .unwrap_or(u32::MAX)
+            .div_ceil(slots.max(1));
+        let executor = Executor {
+            actors: actors.min(enough),
+            ..cluster.executor.clone()
+        };
         let package = &cluster.package;
-        let job = cluster
-            .executor
-            .job(&id, &self.run.queue, Some(count), package, uri.to_owned());
-        let job = job.map_err(|error| error.to_string())?;
+        let job = executor.job(&id, &self.run.queue, Some(count), package, uri.to_owned());
+        let mut job = job.map_err(|error| error.to_string())?;
+        let owner = self.pool.host().to_string();
+        job.metadata.insert(OWNER.to_owned(), owner);
         cluster.ray.submit(&job).await.map_err(told)?;
         Ok(id)
     }

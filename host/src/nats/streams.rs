@@ -118,7 +118,10 @@ impl Streams {
     }
 
     async fn look_up(&self, jetstream: &Context, subject: &str) -> Result<Coverage, Error> {
-        if self.is_covered(jetstream, subject).await? {
+        if let Some(stream) = self.covering(jetstream, subject).await? {
+            if stream == PROGRESS.name {
+                narrow(jetstream).await;
+            }
             return Ok(Coverage::Stream);
         }
         let none = |reason| Ok(Coverage::None { reason });
@@ -132,7 +135,7 @@ impl Streams {
         let Some(plan) = self.plans.iter().find(covers) else {
             return none("no stream is planned for it");
         };
-        if self.is_covered(jetstream, plan.subjects).await? {
+        if self.covering(jetstream, plan.subjects).await?.is_some() {
             return none("a stream covers a part of the subjects that belong together");
         }
         match self.make(jetstream, plan).await? {
@@ -141,12 +144,12 @@ impl Streams {
         }
     }
 
-    /// Whether a stream touches these subjects.
-    async fn is_covered(&self, jetstream: &Context, subjects: &str) -> Result<bool, Error> {
+    /// A stream that touches these subjects, by its name.
+    async fn covering(&self, jetstream: &Context, subjects: &str) -> Result<Option<String>, Error> {
         let found = timeout(self.answer_timeout, jetstream.stream_by_subject(subjects)).await;
         match found.map_err(unavailable)? {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == GetStreamByNameErrorKind::NotFound => Ok(false),
+            Ok(name) => Ok(Some(name)),
+            Err(error) if error.kind() == GetStreamByNameErrorKind::NotFound => Ok(None),
             Err(error) => Err(unavailable(error)),
         }
     }
@@ -180,5 +183,26 @@ impl Streams {
             }
             _ => Err(unavailable(error)),
         }
+    }
+}
+
+/// Takes the tokens of generations on clusters out of the stream of progress, if an earlier version of the
+/// host has made it: it took all that begins alike.
+async fn narrow(jetstream: &Context) {
+    const BEFORE: &str = "conclave.progress.>";
+    let Ok(stream) = jetstream.get_stream(PROGRESS.name).await else {
+        return;
+    };
+    let mut config = stream.cached_info().config.clone();
+    if config.subjects != [BEFORE] {
+        return;
+    }
+    config.subjects = vec![PROGRESS.subjects.to_owned()];
+    if let Err(error) = jetstream.update_stream(config).await {
+        tracing::warn!(
+            stream = PROGRESS.name,
+            %error,
+            "a stream keeps the tokens of generations on clusters, too"
+        );
     }
 }

@@ -12,6 +12,10 @@ use crate::errand::Errand;
 /// How much of a server's message is kept, in characters.
 const MESSAGE_CHARS_MAX: usize = 512;
 
+/// What vLLM says when more wait than `--max-num-queued-reqs` or `--max-num-queued-tokens` allow: it is
+/// well, unlike an engine that died, which has the same status.
+const BUSY: &str = "currently busy";
+
 /// A refusal as it came.
 #[derive(Debug)]
 pub(crate) struct Refusal<'a> {
@@ -47,6 +51,11 @@ impl Refusal<'_> {
                 message,
             },
             429 => Error::Overloaded {
+                endpoint,
+                status,
+                retry_after: self.retry_after,
+            },
+            503 if message.contains(BUSY) => Error::Overloaded {
                 endpoint,
                 status,
                 retry_after: self.retry_after,
@@ -200,6 +209,21 @@ mod tests {
             body: body.as_bytes(),
         };
         refusal.into_error(&errand())
+    }
+
+    #[test]
+    fn an_engine_that_is_busy_is_not_one_that_failed() {
+        let told = |message| json!({"error": {"message": message, "code": 503}}).to_string();
+        // As vLLM 0.21 says it.
+        let busy = "The engine is currently busy and cannot accept new requests. Please try again later \
+                    or on a different instance.";
+        let error = refused(503, &told(busy));
+        assert!(
+            matches!(error, Error::Overloaded { status: 503, .. }),
+            "{error:?}"
+        );
+        let error = refused(503, &told("the engine is dead"));
+        assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::cluster::Cluster;
@@ -102,18 +102,21 @@ impl Canceller {
     /// Carries orders out until it shall stop: those that came before are carried out.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut batch = Vec::new();
+        // On its own clock: what else there is to do must not put it off.
+        let mut retries = interval(RETRY_EVERY);
+        retries.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.take_out();
             tokio::select! {
                 biased;
+                _ = retries.tick(), if !self.failed.is_empty() => {
+                    batch.append(&mut self.failed);
+                }
                 number = self.orders.recv_many(&mut batch, BATCH_MAX) => if number == 0 {
                     return;
                 },
                 Some(removed) = self.removals.next() => self.removed(removed),
                 () = stop.cancelled() => return self.finish().await,
-                () = tokio::time::sleep(RETRY_EVERY), if !self.failed.is_empty() => {
-                    batch.append(&mut self.failed);
-                }
             }
             self.tell(std::mem::take(&mut batch)).await;
         }

@@ -23,6 +23,9 @@ use crate::errand::Errand;
 /// How often work that waits for NATS looks for it.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// How soon NATS that is away is looked for again; a try waits for it, too.
+const AWAY: Duration = Duration::from_secs(1);
+
 /// How soon a full queue may be tried again.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
@@ -112,12 +115,18 @@ impl Cluster {
         let waited = timeout(patience, self.until_ready()).await;
         waited.map_err(|_| {
             let cluster = self.names.cluster();
-            let why = match self.is_connected() {
-                true => format!("the streams of cluster `{cluster}` cannot be made"),
-                false => "no NATS server is connected".to_owned(),
-            };
+            let why = format!("the streams of cluster `{cluster}` cannot be made");
             unavailable(errand, why)
         })
+    }
+
+    /// Why an errand goes nowhere without NATS: there is no other way for it, so that it waits.
+    pub(super) fn away(errand: &Errand) -> Error {
+        Error::NoServer {
+            model: errand.request.model.clone(),
+            reason: "no NATS server is connected".to_owned(),
+            retry_after: Some(AWAY),
+        }
     }
 
     pub(super) async fn until_ready(&self) {
@@ -156,12 +165,8 @@ impl Cluster {
         let silence = self.actors.silence(queue)?;
         (silence > bound).then(|| {
             let (cluster, seconds) = (self.names.cluster(), silence.as_secs());
-            let why = match self.is_connected() {
-                true => "",
-                false => "no NATS server is connected: ",
-            };
             format!(
-                "{why}nothing was heard of the executors of cluster `{cluster}` (queue `{queue}`) for \
+                "nothing was heard of the executors of cluster `{cluster}` (queue `{queue}`) for \
                  {seconds} s"
             )
         })
@@ -183,7 +188,7 @@ impl Cluster {
     /// The queue takes no more.
     pub(super) fn full(&self, errand: &Errand) -> Error {
         let view = self.view();
-        let (cluster, most) = (self.names.cluster(), self.settings.queue_max);
+        let (cluster, most) = (self.names.cluster(), self.settings.depth_max());
         Error::NoServer {
             model: errand.request.model.clone(),
             reason: format!("the queue of cluster `{cluster}` is full: it holds {most}"),
@@ -200,7 +205,7 @@ impl Cluster {
             cluster: self.names.cluster().to_owned(),
             ready: self.is_ready(),
             depth: self.depth.load(Ordering::Relaxed),
-            depth_max: self.settings.queue_max,
+            depth_max: self.settings.depth_max(),
             waiting: self.waiters.len(),
             rate: self.actors.rate(),
             silent_for: self.actors.silence(&Queue::pool()).unwrap_or_default(),

@@ -71,6 +71,9 @@ impl Keeper {
                 }
                 self.find_missed(missed).await;
             }
+        } else {
+            // Nobody can be heard: that says nothing of the executors.
+            cluster.actors.listen();
         }
         cluster.lose_silent();
     }

@@ -14,6 +14,7 @@ mod job;
 mod keep;
 mod listen;
 mod names;
+mod orphans;
 mod outcome;
 mod package;
 mod run;
@@ -25,7 +26,7 @@ mod waiters;
 mod wire;
 mod zip;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,13 +47,14 @@ pub use self::host_id::HostId;
 pub use self::job::{Executor, UnusableCredentials};
 pub use self::outcome::is_between;
 pub use self::package::Package;
+pub use self::run::is_resumed;
 pub use self::settings::{Bounds, ClusterSettings, InvalidSettings, Queue, Settings};
 
 use self::cancel::Orders;
 use self::cluster::Cluster;
 use self::keep::Keeper;
 use self::listen::Listener;
-use self::run::{Run, is_resumed};
+use self::run::Run;
 use crate::errand::{self, Answers, Backend, Errand};
 use crate::telemetry::gen_ai::Attempt;
 
@@ -61,6 +63,7 @@ use crate::telemetry::gen_ai::Attempt;
 /// It bounds every wait but that for the answer, which is the session's.
 #[derive(Debug)]
 pub struct Pool {
+    host: HostId,
     clusters: BTreeMap<String, Arc<Cluster>>,
     orders: Orders,
     bounds: Bounds,
@@ -107,11 +110,18 @@ impl Pool {
         let (orders, canceller) = Orders::new();
         tasks.spawn("pool canceller", canceller.run(stop.clone()));
         Ok(Arc::new(Self {
+            host: host.clone(),
             clusters,
             orders,
             bounds: settings.bounds,
             ready_timeout: settings.ready_timeout,
         }))
+    }
+
+    /// Whose work it is.
+    #[must_use]
+    pub fn host(&self) -> &HostId {
+        &self.host
     }
 
     /// Runs an errand on a cluster, by whoever takes work of this queue. Dropping the future cancels it
@@ -121,7 +131,7 @@ impl Pool {
     ///
     /// # Errors
     /// Those of the model server, as the executor tells them. [`Error::NoServer`] with a delay when the queue
-    /// is full; [`Error::Unavailable`] when NATS is not there, or the executors are silent for too long;
+    /// is full, or NATS is not there; [`Error::Unavailable`] when the executors are silent for too long;
     /// [`Error::Rejected`] when the request is too large for NATS (413), or the executors gave it up because
     /// it never came to an end (422).
     pub async fn run(
@@ -210,6 +220,35 @@ impl Pool {
     pub fn expect(&self, cluster: &str) {
         if let Some(cluster) = self.clusters.get(cluster) {
             cluster.actors.listen();
+        }
+    }
+
+    /// Cancels, as soon as NATS is there, the work that a host before has left and that nobody asks for: all
+    /// but what has these names, and what is waited for.
+    pub fn cancel_orphans(
+        &self,
+        claimed: HashSet<String>,
+        tasks: &Tasks,
+        stop: &CancellationToken,
+    ) {
+        let claimed = Arc::new(claimed);
+        for (name, cluster) in &self.clusters {
+            let cancelling = orphans::cancel(
+                Arc::clone(cluster),
+                Arc::clone(&claimed),
+                self.orders.clone(),
+            );
+            let (name, stop) = (name.clone(), stop.clone());
+            tasks.spawn("pool orphans", async move {
+                let cancelled = stop.run_until_cancelled_owned(cancelling).await;
+                if let Some(count @ 1..) = cancelled {
+                    tracing::info!(
+                        cluster = name,
+                        count,
+                        "work that nobody wants any more is cancelled"
+                    );
+                }
+            });
         }
     }
 

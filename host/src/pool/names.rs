@@ -56,6 +56,11 @@ impl Names {
         format!("conclave.work.{}.*.{}.{id}", self.cluster, self.host)
     }
 
+    /// All work of this host, in all queues.
+    pub(super) fn own_work(&self) -> String {
+        format!("conclave.work.{}.*.{}.>", self.cluster, self.host)
+    }
+
     pub(super) fn result(&self, id: &str) -> String {
         format!("conclave.result.{}.{}.{id}", self.cluster, self.host)
     }
@@ -107,6 +112,11 @@ pub(super) fn queue_of(subject: &str) -> Option<Queue> {
     subject.split('.').nth(3).and_then(Queue::parse)
 }
 
+/// The id in the subject of work.
+pub(super) fn id_of(subject: &str) -> Option<&str> {
+    subject.split('.').nth(5)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +133,7 @@ mod tests {
             queue_of(&names.work(&Queue::wave("7").unwrap(), "W")),
             Queue::wave("7")
         );
+        assert_eq!(id_of(&names.work(&Queue::pool(), "W")), Some("W"));
         let result = names.result("W");
         assert_eq!(result, format!("conclave.result.east.{host}.W"));
         assert_eq!(Told::of(&result), Some(Told::Result("W")));

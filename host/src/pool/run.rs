@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use conclave_core::chain::Chain;
 use conclave_core::inference::{Error, Request};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -54,12 +55,16 @@ impl Run<'_> {
         let mut waiting = Waiting::new(&self, &id);
         // What a host before has queued must not run for nobody if this one fails.
         waiting.is_queued = resumed;
-        cluster.ready(self.ready_timeout, errand).await?;
-        if !resumed && let Some(silence) = cluster.silence(self.queue, false) {
-            return Err(unavailable(errand, silence));
-        }
+        let begun = match self.begin(&mut waiting, &work, resumed).await {
+            Err(error) if error.is_retryable() && !cluster.is_connected() => {
+                // It is tried again by the same name, and then what is queued of it is found.
+                waiting.is_queued = false;
+                return Err(Cluster::away(errand));
+            }
+            begun => begun?,
+        };
         let mut telling = Telling::new(answers, cluster.names.cluster(), errand.choices);
-        let end = match self.begin(&mut waiting, &work, resumed).await? {
+        let end = match begun {
             Begun::Ended(result) => End::Result(result),
             Begun::Adopted => {
                 telling.join();
@@ -121,6 +126,10 @@ impl Run<'_> {
         resumed: bool,
     ) -> Result<Begun, Error> {
         let (cluster, errand) = (self.cluster, self.errand);
+        cluster.ready(self.ready_timeout, errand).await?;
+        if !resumed && let Some(silence) = cluster.silence(self.queue, false) {
+            return Err(unavailable(errand, silence));
+        }
         let mut may_be_there = resumed;
         for _ in 0..TRIES {
             if may_be_there && let Some(begun) = self.find(waiting).await? {
@@ -224,17 +233,17 @@ impl Run<'_> {
                 unavailable(errand, format!("the queue of cluster `{cluster}` is gone"))
             }
             NotQueued::IsThere => unavailable(errand, "its place in the queue is taken"),
-            NotQueued::Failed(source) => Error::Unavailable {
-                endpoint: errand.endpoint.clone(),
-                retry_after: None,
-                source,
-            },
+            NotQueued::Failed(source) => {
+                let why = Chain(&*source);
+                unavailable(errand, format!("NATS does not take the work: {why}"))
+            }
         }
     }
 }
 
 /// Whether an attempt was begun before, by a host that ended since.
-pub(super) fn is_resumed(request: &Request) -> bool {
+#[must_use]
+pub fn is_resumed(request: &Request) -> bool {
     request.id.attempt > request.retries.saturating_add(1)
 }
 

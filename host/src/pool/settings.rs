@@ -22,8 +22,10 @@ pub struct Settings {
 pub struct ClusterSettings {
     /// Its name in the configuration: 1 to 40 of `a-z`, `0-9` and `-`.
     pub name: String,
-    /// How much work may be queued or running in all, over all hosts.
+    /// How much work may wait for executors, over all hosts.
     pub queue_max: u32,
+    /// How much executors run at a time; it is in their queue until it has ended.
+    pub running_max: u32,
     /// After how long without a sign of life from its executor work is delivered again.
     pub ack_wait: Duration,
     /// After how long without a sign of life from any executor the work that none has started fails.
@@ -33,11 +35,17 @@ pub struct ClusterSettings {
 }
 
 impl ClusterSettings {
+    /// How much work may be queued or running.
+    pub(super) fn depth_max(&self) -> u32 {
+        self.queue_max.saturating_add(self.running_max)
+    }
+
     /// A cluster of this name with what fits most.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
             queue_max: 10_000,
+            running_max: 0,
             ack_wait: Duration::from_secs(10),
             silence_queued: Duration::from_secs(10),
             silence_running: Duration::from_secs(60),

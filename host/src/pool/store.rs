@@ -7,7 +7,7 @@ use async_nats::jetstream::{self, Context, ErrorCode};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::names::{Names, queue_of};
+use super::names::{Names, id_of, queue_of};
 use super::settings::Queue;
 
 /// What lies behind a failure.
@@ -86,6 +86,32 @@ impl Store {
             })),
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// All work of this host that is queued or running.
+    pub(super) async fn own(&self, names: &Names) -> Result<Vec<(Queue, String)>, Source> {
+        let stream = names.work_stream();
+        let mut own = Vec::new();
+        let mut offset = 0;
+        loop {
+            let asked = json!({ "subjects_filter": names.own_work(), "offset": offset });
+            let info: Value = self
+                .jetstream
+                .request(format!("STREAM.INFO.{stream}"), &asked)
+                .await?;
+            if let Some(error) = info.get("error") {
+                return Err(error.to_string().into());
+            }
+            let subjects = info.pointer("/state/subjects").and_then(Value::as_object);
+            let Some(subjects) = subjects.filter(|subjects| !subjects.is_empty()) else {
+                return Ok(own);
+            };
+            offset += subjects.len();
+            own.extend(subjects.keys().filter_map(|subject| {
+                let id = id_of(subject)?;
+                Some((queue_of(subject)?, id.to_owned()))
+            }));
         }
     }
 

@@ -18,7 +18,11 @@ pub(super) async fn ensure(
     names: &Names,
     settings: &ClusterSettings,
 ) -> Result<(), CreateStreamError> {
-    for config in configs(names, settings) {
+    for mut config in configs(names, settings) {
+        // An operator may have given it more replicas.
+        if let Ok(stream) = jetstream.get_stream(&config.name).await {
+            config.num_replicas = stream.cached_info().config.num_replicas;
+        }
         jetstream.create_or_update_stream(config).await?;
     }
     Ok(())
@@ -29,7 +33,7 @@ fn configs(names: &Names, settings: &ClusterSettings) -> [Config; 3] {
         name: names.work_stream(),
         subjects: vec![names.all_work()],
         retention: RetentionPolicy::WorkQueue,
-        max_messages: i64::from(settings.queue_max),
+        max_messages: i64::from(settings.depth_max()),
         max_messages_per_subject: 1,
         discard: DiscardPolicy::New,
         discard_new_per_subject: true,

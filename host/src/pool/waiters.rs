@@ -98,6 +98,16 @@ impl Waiters {
         inner.dropped.remember(id);
     }
 
+    /// Remembers work as given up, unless somebody waits for it; whether nobody does.
+    pub(super) fn abandon(&self, id: &str) -> bool {
+        let mut inner = self.lock();
+        let is_abandoned = !inner.waiting.contains_key(id);
+        if is_abandoned {
+            inner.dropped.remember(id);
+        }
+        is_abandoned
+    }
+
     /// Waits no longer for what has ended, or never began.
     pub(super) fn close(&self, id: &str) {
         self.lock().waiting.remove(id);

@@ -17,7 +17,7 @@ use conclave_core::observer::Observers;
 use conclave_core::outcome::Verdict;
 use conclave_core::retry::Retry;
 use conclave_core::session::{Ports, Session, Unopenable};
-use conclave_core::slots::Slots;
+use conclave_core::slots::InFlight;
 use conclave_core::span::SessionSpans;
 use conclave_core::tasks::Tasks;
 use tokio::sync::oneshot;
@@ -156,7 +156,7 @@ async fn act(play: Play, clock: Clock) -> Result<Played, Unplayable> {
         observers: Observers::new(vec![Arc::new(asked.clone())]),
         spans: SessionSpans::default(),
         retry: Retry::default(),
-        in_flight: Slots::new(1_024),
+        in_flight: InFlight::new(1_024),
     };
     let handle = Live::default().insert(&id, Arc::new(first));
     let session = Session::open(ports, Arc::clone(&handle), play.records)?;

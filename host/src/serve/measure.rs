@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use conclave_core::live::Live;
 use conclave_core::outbox::Counters;
-use conclave_core::slots::Slots;
+use conclave_core::slots::InFlight;
 
 use crate::config::Config;
 use crate::http::{Phase, Readiness};
@@ -18,7 +18,7 @@ use super::events::EventParts;
 /// Who keeps them.
 pub(super) struct Parts<'a> {
     pub(super) live: &'a Live,
-    pub(super) in_flight: &'a Arc<Slots>,
+    pub(super) in_flight: &'a InFlight,
     pub(super) journal: &'a Arc<SqliteJournal>,
     pub(super) engine: &'a Arc<Engine>,
     pub(super) readiness: &'a Readiness,
@@ -34,7 +34,7 @@ pub(super) fn measure(metrics: &Metrics, config: &Config, parts: &Parts<'_>) {
         readiness,
         ..
     } = *parts;
-    let in_flight = Arc::clone(parts.in_flight);
+    let in_flight = parts.in_flight.clone();
     metrics.read(Reading::one(
         Kind::Gauge,
         "conclave_generations_waiting",

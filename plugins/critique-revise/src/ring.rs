@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use conclave_sdk::template::Scope;
 use conclave_sdk::{
-    Agent, Candidate, Context, Error, Failure, Generation, GenerationRequest, Outcome, Score, Task,
+    Agent, Candidate, Context, Error, Failure, Generation, GenerationRequest, Outcome, Score,
+    Seeds, Task,
 };
 use serde_json::json;
 
@@ -90,13 +91,20 @@ pub(crate) async fn deliberate(
 impl Ring<'_> {
     /// The first answers of the agents, and how many failed.
     async fn answers(&self) -> Result<(Vec<Place<'_>>, usize), Error> {
-        let mut jobs = Vec::new();
-        for agent in &self.task.agents {
+        let requests = self.task.agents.iter().map(|agent| {
             let scope = Scope::new(self.task).agent(agent);
             let prompt = scope.prompt(agent, PROMPT)?;
-            let request = self.request(agent, &scope, prompt)?;
-            jobs.push(self.ctx.generate(request));
-        }
+            self.request(agent, &scope, prompt)
+        });
+        let requests = requests.collect::<Result<Vec<_>, _>>()?;
+        let mut seeds = Seeds::of(&self.task.agents, &requests);
+        let seeded = requests.into_iter().enumerate();
+        let jobs: Vec<_> = seeded
+            .map(|(agent, request)| {
+                let seed = seeds.next(self.ctx, agent);
+                self.ctx.generate(request.seed(seed))
+            })
+            .collect();
         let mut places = Vec::new();
         let mut failures = Vec::new();
         for (agent, answer) in self.task.agents.iter().zip(self.ctx.all(jobs).await) {
@@ -173,6 +181,7 @@ impl Ring<'_> {
         let request = self
             .request(agent, scope, prompt)
             .map_err(Unrevised::Broken)?;
+        let request = request.seed(self.ctx.random());
         let request = request.phase(phase).round(round + 1);
         Ok(self.ctx.generate(request).await?)
     }
@@ -188,8 +197,7 @@ impl Ring<'_> {
             .system(system.map_err(|error| error.context("params: system"))?)
             .user(prompt)
             .temperature(self.params.temperature.map(|value| value as f32))
-            .max_tokens(self.params.max_tokens)
-            .seed(self.ctx.random()))
+            .max_tokens(self.params.max_tokens))
     }
 
     /// Whether the budget has the two generations that a round takes for each place.

@@ -4,7 +4,7 @@ use conclave_sdk::extract::Extractor;
 use conclave_sdk::futures::StreamExt;
 use conclave_sdk::futures::stream::FuturesUnordered;
 use conclave_sdk::template::Scope;
-use conclave_sdk::{Context, Error, Failure, Generation, GenerationRequest, Task};
+use conclave_sdk::{Context, Error, Failure, Generation, GenerationRequest, Seeds, Task};
 
 use crate::ballot::{Ballot, Sample};
 use crate::params::Params;
@@ -16,6 +16,7 @@ const PROMPT: &str = "{{ task }}";
 pub(crate) async fn sample(ctx: &Context, task: &Task, params: &Params) -> Result<Ballot, Error> {
     let extractor = params.extract.compile()?;
     let requests = requests(task, params)?;
+    let mut seeds = Seeds::of(&task.agents, &requests);
     let mut planned = params.planned(task);
     let room = ctx.remaining().open_generations;
     let room = room.map_or(usize::MAX, |room| room.max(1) as usize);
@@ -29,7 +30,7 @@ pub(crate) async fn sample(ctx: &Context, task: &Task, params: &Params) -> Resul
             .open_max(params.parallel, &ballot.tally, &ballot.votes);
         while submitted < planned && open.len() < open_max.min(room) {
             let agent = submitted % requests.len();
-            match ctx.submit(requests[agent].clone().seed(ctx.random())) {
+            match ctx.submit(requests[agent].clone().seed(seeds.next(ctx, agent))) {
                 Ok(job) => open.push(async move { (agent, job.await) }),
                 Err(failure @ Failure::BudgetExhausted(_)) => {
                     // Nothing more can be asked; what is open still counts.

@@ -61,6 +61,7 @@ mod host;
 mod plugin;
 pub mod prelude;
 mod request;
+mod seeds;
 pub mod template;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
@@ -74,6 +75,7 @@ pub use crate::context::{Context, Elapsed, Session};
 pub use crate::error::{Error, Failure};
 pub use crate::executor::{Job, Sleep};
 pub use crate::plugin::{NoParams, Scorer, Strategy};
+pub use crate::seeds::Seeds;
 pub use crate::types::{
     Agent, Budget, Candidate, FinishReason, Generation, GenerationRequest, Level, Message,
     MessageRole, Outcome, Ranked, Sampling, Score, Task, Usage,

@@ -88,7 +88,8 @@ impl GenerationRequest {
         self
     }
 
-    /// Sets the seed of the draw: take it from [`Session::random`](crate::Session::random).
+    /// Sets the seed of the draw: take it from [`Session::random`](crate::Session::random), or from
+    /// [`Seeds`](crate::Seeds) where several are asked the same.
     #[must_use]
     pub fn seed(mut self, seed: impl Into<Option<u32>>) -> Self {
         self.sampling.seed = seed.into();

@@ -19,8 +19,8 @@ use tonic_types::StatusExt as _;
 use crate::config::{Configuration, STUB, TINY};
 use crate::rig::{Running, alive, ask, count, known, placed, ray, until_running};
 
-/// Two actors of two slots each, and a queue of twice as much.
-const EXECUTOR: &str = "slots = 2\nqueue_max = 8\nack_wait_seconds = 2";
+/// Two actors of two slots each, and a queue of as much behind them.
+const EXECUTOR: &str = "slots = 2\nqueue_max = 4\nack_wait_seconds = 2";
 const ACTORS: usize = 2;
 const SLOTS: usize = 4;
 

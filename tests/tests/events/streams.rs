@@ -157,3 +157,22 @@ async fn progress_is_told_where_the_setting_says_so() {
         assert_eq!(message.subject.split('.').count(), 3);
     }
 }
+
+#[tokio::test]
+async fn the_stream_of_progress_that_an_earlier_version_made_keeps_no_tokens_any_more() {
+    let stub = StubServer::start().await.unwrap();
+    let nats = NatsServer::new().await.unwrap();
+    let mailbox = Mailbox::open(&nats).await;
+    let before = stream("CONCLAVE_PROGRESS", "conclave.progress.>");
+    mailbox.jetstream().create_stream(before).await.unwrap();
+    let setup = setup(&stub, &nats.url()).set("events.progress", "true");
+    let host = setup.start().await.unwrap();
+    let client = host.client().await.unwrap();
+    client.run(vote(&["answer:yes"])).await.unwrap();
+    mailbox
+        .until("all events", |messages| messages.len() >= 3 + 1)
+        .await;
+    let after = mailbox.jetstream().get_stream("CONCLAVE_PROGRESS").await;
+    let after = after.unwrap();
+    assert_eq!(after.cached_info().config.subjects, ["conclave.progress.*"]);
+}

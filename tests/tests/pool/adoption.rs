@@ -140,3 +140,44 @@ async fn the_cluster_is_known_that_holds_what_a_host_has_left() {
     orphaned.fake.until_depth(0).await;
     assert_eq!(holder(left()).await.as_deref(), Some(CLUSTER), "its result");
 }
+
+#[tokio::test]
+async fn work_that_nobody_asks_for_any_more_is_cancelled() {
+    let nats = NatsServer::new().await.unwrap();
+    let id = HostId::generate().unwrap();
+    let (host, other) = (
+        Host::with(&nats.url(), &id, cluster()).await,
+        Host::new(&nats.url()).await,
+    );
+    let mut fake = Fake::new(&nats.url()).await;
+    let [first, _second, _third] = [1, 2, 3].map(|job| host.begin(errand(MODEL, "tiny", job)));
+    let _of_another = other.begin(errand(MODEL, "tiny", 9));
+    fake.until_depth(4).await;
+    host.kill(first).await;
+
+    let host = Host::with(&nats.url(), &id, cluster()).await;
+    let new = host.begin(errand(MODEL, "tiny", 4));
+    fake.until_depth(5).await;
+    host.cancel_orphans(&["deliberation-contract-2-0"]);
+    fake.until_depth(3).await;
+    let mut cancelled = Vec::new();
+    while cancelled.len() < 2 {
+        let ids = fake.cancelled().await;
+        cancelled.extend(ids.as_array().unwrap().iter().cloned());
+    }
+    cancelled.sort_by_key(ToString::to_string);
+    let orphans = ["deliberation-contract-1-0", "deliberation-contract-3-0"];
+    assert_eq!(cancelled, orphans);
+    assert_eq!(fake.ask(orphans[0]).await.as_deref(), Some("drop"));
+
+    // What is asked for is found, and what is new is let be.
+    let running = host.begin(resumed(MODEL, "tiny", 2));
+    for _ in 0..3 {
+        let work = fake.take().await;
+        let id = work.id().to_owned();
+        work.answer(&id).await;
+    }
+    assert_eq!(running.answer().await.text, "deliberation-contract-2-0");
+    assert_eq!(new.answer().await.text, "deliberation-contract-4-0");
+    assert_eq!(host.counts().adopted.load(Ordering::Relaxed), 1);
+}

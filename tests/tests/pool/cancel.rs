@@ -1,11 +1,14 @@
 //! Work that nobody waits for any more is ended, wherever it is.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use conclave_tests::nats::NatsServer;
+use futures::{FutureExt as _, StreamExt as _};
 use serde_json::json;
 
 use crate::fake::{Fake, MODEL};
+use crate::proxy::Proxy;
 use crate::rig::{Host, errand, until};
 
 #[tokio::test]
@@ -66,4 +69,34 @@ async fn a_host_that_stops_carries_out_what_it_was_told_to_cancel() {
     fake.until_depth(300).await;
     host.stop(running).await;
     assert_eq!(fake.depth().await, 0);
+}
+
+#[tokio::test]
+async fn a_cancel_that_failed_is_carried_out_while_others_come() {
+    let nats = NatsServer::new().await.unwrap();
+    let proxy = Proxy::new(&nats.url()).await;
+    let host = Host::new(&proxy.url()).await;
+    let mut fake = Fake::new(&nats.url()).await;
+    let running = (1..=60).map(|job| host.begin(errand(MODEL, "tiny", job)));
+    let mut running = running.collect::<Vec<_>>().into_iter();
+    fake.until_depth(60).await;
+    proxy.cut();
+    host.until("the cut", |view| !view.ready).await;
+    running.next().unwrap().cancel();
+    until("the drop", || host.view().waiting == 59).await;
+    let mut told = Vec::new();
+    for (number, one) in running.enumerate() {
+        one.cancel();
+        if number == 5 {
+            proxy.mend();
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        while let Some(Some(cancel)) = fake.cancels.next().now_or_never() {
+            told.extend_from_slice(&cancel.payload);
+        }
+        if String::from_utf8_lossy(&told).contains("deliberation-contract-1-0") {
+            return;
+        }
+    }
+    unreachable!("the first cancel waits for the others to end");
 }

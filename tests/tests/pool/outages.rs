@@ -1,17 +1,18 @@
 //! NATS comes late, goes away, comes back, and forgets.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use conclave::pool::HostId;
+use conclave::pool::{ClusterSettings, HostId};
 use conclave_core::inference::Error;
 use conclave_tests::nats::{NatsPlace, NatsServer};
 
 use crate::fake::{Fake, MODEL};
 use crate::proxy::Proxy;
-use crate::rig::{Host, cluster, errand, until};
+use crate::rig::{Host, cluster, errand, resumed, until};
 
 #[tokio::test]
-async fn work_waits_a_while_for_nats_and_fails_without_it() {
+async fn without_nats_work_waits_a_while_and_is_told_to_come_back() {
     let place = NatsPlace::new().unwrap();
     let host = Host::new(&place.url()).await;
     let waiting = host.begin(errand(MODEL, "tiny", 1));
@@ -23,10 +24,59 @@ async fn work_waits_a_while_for_nats_and_fails_without_it() {
     let _place = nats.stop().await.unwrap();
     host.until("the loss of NATS", |view| !view.ready).await;
     let error = host.begin(errand(MODEL, "tiny", 2)).error().await;
-    assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
-    assert!(error.is_retryable());
+    assert!(matches!(error, Error::NoServer { .. }), "{error:?}");
+    assert!(error.is_retryable() && error.retry_after().is_some());
     // Nothing of it was queued, and nothing is cancelled.
     assert_eq!(host.counts().published.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn queued_work_waits_for_as_long_as_nats_is_away() {
+    let silence = Duration::from_secs(1);
+    let settings = ClusterSettings {
+        silence_queued: silence,
+        silence_running: silence,
+        ..cluster()
+    };
+    let nats = NatsServer::new().await.unwrap();
+    let host = Host::with(&nats.url(), &HostId::generate().unwrap(), settings).await;
+    let fake = Fake::new(&nats.url()).await;
+    fake.beat(&[]).await;
+    host.until("the actor", |view| view.actors.len() == 1).await;
+    let running = host.begin(errand(MODEL, "tiny", 1));
+    fake.until_depth(1).await;
+    let place = nats.stop().await.unwrap();
+    host.until("the loss of NATS", |view| !view.ready).await;
+    tokio::time::sleep(silence * 3).await;
+    assert_eq!(host.view().waiting, 1);
+    let nats = place.start().await.unwrap();
+    let fake = Fake::new(&nats.url()).await;
+    fake.take().await.answer("still").await;
+    assert_eq!(running.answer().await.text, "still");
+}
+
+#[tokio::test]
+async fn what_a_host_before_had_queued_is_found_though_nats_comes_late() {
+    let nats = NatsServer::new().await.unwrap();
+    let id = HostId::generate().unwrap();
+    let host = Host::with(&nats.url(), &id, cluster()).await;
+    let fake = Fake::new(&nats.url()).await;
+    let running = host.begin(errand(MODEL, "tiny", 1));
+    fake.until_depth(1).await;
+    host.kill(running).await;
+    let place = nats.stop().await.unwrap();
+
+    let host = Host::with(&place.url(), &id, cluster()).await;
+    let error = host.begin(resumed(MODEL, "tiny", 1)).error().await;
+    assert!(matches!(error, Error::NoServer { .. }), "{error:?}");
+    let nats = place.start().await.unwrap();
+    let fake = Fake::new(&nats.url()).await;
+    let running = host.begin(resumed(MODEL, "tiny", 1));
+    fake.take().await.answer("found").await;
+    assert_eq!(running.answer().await.text, "found");
+    let counts = host.counts();
+    assert_eq!(counts.adopted.load(Ordering::Relaxed), 1);
+    assert_eq!(counts.cancelled.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]

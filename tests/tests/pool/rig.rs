@@ -90,6 +90,12 @@ impl Host {
         }
     }
 
+    /// Ends what a host before has left, but for the work of these names.
+    pub(crate) fn cancel_orphans(&self, claimed: &[&str]) {
+        let claimed = claimed.iter().map(|&id| id.to_owned()).collect();
+        self.pool.cancel_orphans(claimed, &self.tasks, &self.stop);
+    }
+
     /// Ends as a process does that is killed: what it waits for is neither waited for nor cancelled.
     pub(crate) async fn kill(self, errands: Errands) {
         self.stop.cancel();

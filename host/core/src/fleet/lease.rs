@@ -92,19 +92,13 @@ impl Lease {
 fn verdict(error: &inference::Error) -> Verdict {
     use inference::Error;
 
-    /// The server is well, and has too much to do.
-    const TOO_MANY_REQUESTS: u16 = 429;
-
     match error {
         Error::UnknownModel { .. } | Error::Rejected { .. } => Verdict::Succeeded,
-        Error::NotAllowed { .. }
-        | Error::NoServer { .. }
-        | Error::Overloaded {
-            status: TOO_MANY_REQUESTS,
-            ..
-        } => Verdict::Nothing,
-        Error::Overloaded { .. }
-        | Error::Unavailable { .. }
+        // The server is well, and has too much to do.
+        Error::NotAllowed { .. } | Error::NoServer { .. } | Error::Overloaded { .. } => {
+            Verdict::Nothing
+        }
+        Error::Unavailable { .. }
         | Error::Stalled { .. }
         | Error::Protocol { .. }
         | Error::Interrupted { .. } => Verdict::Failed(Chain(error).to_string()),

@@ -157,7 +157,8 @@ impl Session {
             // Output commit: the request leaves the host.
             self.log.durable().await?;
             let wasted_tokens = progress.tokens();
-            let in_flight = self.ports.in_flight.acquire(attempts.request.rank).await;
+            let slots = self.ports.in_flight.of(attempts.request.execution);
+            let in_flight = slots.acquire(attempts.request.rank).await;
             attempts.request.timeout = attempts
                 .deadline
                 .saturating_duration_since(self.ports.clock.now());

@@ -65,6 +65,15 @@ impl History {
         }
     }
 
+    /// The generations that were sent and have not ended, and how many attempts at each have failed.
+    pub(super) fn open(self) -> impl Iterator<Item = (JobId, u32)> {
+        let is_cancelled = self.cancel_requested.is_some();
+        let open = self.jobs.into_iter().filter(move |(_, job)| {
+            !is_cancelled && job.attempts > 0 && job.completed.is_none() && !job.cancelled
+        });
+        open.map(|(id, job)| (id, job.retries))
+    }
+
     /// Takes what the actor did.
     pub(super) fn take_script(&mut self, actor: Actor) -> Script {
         self.scripts.remove(&actor).unwrap_or_default()
@@ -78,5 +87,59 @@ impl History {
     /// The last generation that the actor asked for.
     pub(super) fn last_job_of(&self, actor: Actor) -> Option<JobId> {
         self.last_jobs.get(&actor).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(entries: Vec<Entry>) -> Vec<(u32, u32)> {
+        let records = (1..).zip(entries).map(|(seq, entry)| Record {
+            seq: Seq(seq),
+            at_ms: 0,
+            entry,
+        });
+        let open = History::of(records.collect()).open();
+        open.map(|(job, retries)| (job.0, retries)).collect()
+    }
+
+    fn attempt(job: u32, attempt: u32, after: Option<Failure>) -> Entry {
+        Entry::Attempt {
+            job: JobId(job),
+            attempt,
+            after,
+            temperature: None,
+        }
+    }
+
+    #[test]
+    fn open_is_what_was_sent_and_has_not_ended() {
+        let failed = || Some(Failure::Unavailable("no server".to_owned()));
+        let ended = Entry::Completed {
+            job: JobId(1),
+            result: Err(Failure::DeadlineExceeded),
+            wasted_tokens: 0,
+        };
+        let cancelled = Entry::Cancelled {
+            actor: Actor::STRATEGY,
+            jobs: vec![JobId(2), JobId(5)],
+        };
+        let mut entries = vec![
+            attempt(1, 1, None),
+            attempt(2, 1, None),
+            attempt(3, 1, None),
+            attempt(4, 1, None),
+            attempt(3, 2, failed()),
+            // After a restart of the host.
+            attempt(4, 2, None),
+            ended,
+            cancelled,
+        ];
+        assert_eq!(open(entries.clone()), [(3, 1), (4, 0)]);
+        entries.push(Entry::CancelRequested {
+            reason: "nobody waits".to_owned(),
+        });
+        assert_eq!(open(entries), []);
     }
 }

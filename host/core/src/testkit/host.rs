@@ -30,7 +30,7 @@ use crate::retry::Retry;
 use crate::run::RunDeliberation;
 use crate::runtime::Runtime;
 use crate::session::Ports;
-use crate::slots::Slots;
+use crate::slots::InFlight;
 use crate::span::SessionSpans;
 use crate::submit::{Submission, SubmitDeliberation, Terms};
 use crate::tasks::Tasks;
@@ -110,7 +110,7 @@ impl Host {
             observers,
             spans: SessionSpans::default(),
             retry: Retry::default(),
-            in_flight: Slots::new(1024),
+            in_flight: InFlight::new(1024),
         };
         let live = Live::default();
         let run = RunDeliberation::new(ports, live.clone(), 1024);

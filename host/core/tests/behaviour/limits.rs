@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use conclave_core::entry::Entry;
+use conclave_core::execution::Execution;
 use conclave_core::generation::{GenerationRequest, Sampling};
 use conclave_core::journal::Journal as _;
 use conclave_core::limits::Limits;
@@ -12,7 +13,7 @@ use conclave_core::plugin::Kind;
 use conclave_core::run::RunDeliberation;
 use conclave_core::runtime::{Error, PluginTask};
 use conclave_core::session::Guest;
-use conclave_core::slots::Slots;
+use conclave_core::slots::InFlight;
 use conclave_core::testkit::host::prompt;
 use conclave_core::testkit::inference::{CallState, Script, ScriptedInference};
 use conclave_core::testkit::journal::MemoryJournal;
@@ -311,7 +312,7 @@ async fn generations_in_flight_are_limited_over_all_deliberations() {
         Script::answer("seven").after(10 * SECOND)
     }));
     let mut ports = ports(&journal, &slow, ScriptedRuntime::new(two));
-    ports.in_flight = Slots::new(1);
+    ports.in_flight = InFlight::new(1);
     let run = RunDeliberation::new(ports, Default::default(), 8);
     run.resume(run.unfinished().await.expect("readable")).await;
     let handle = run.live().all().pop().expect("it runs").1;
@@ -356,8 +357,8 @@ async fn generations_wait_in_the_order_of_their_priorities() {
         created.expect("the journal takes it");
     }
     let mut ports = ports(&journal, &slow, ScriptedRuntime::new(three));
-    ports.in_flight = Slots::new(1);
-    let slots = Arc::clone(&ports.in_flight);
+    ports.in_flight = InFlight::new(1);
+    let slots = Arc::clone(ports.in_flight.of(Execution::Direct));
     // Nothing is sent before all have asked.
     let held = slots.acquire(Default::default()).await;
     let run = RunDeliberation::new(ports, Default::default(), 8);

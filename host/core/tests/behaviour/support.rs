@@ -16,7 +16,7 @@ use conclave_core::outcome::{Candidate, Cause, Proposal, Spent, Verdict};
 use conclave_core::retry::Retry;
 use conclave_core::runtime::{Error, PluginTask};
 use conclave_core::session::{Guest, Ports, Stopped};
-use conclave_core::slots::Slots;
+use conclave_core::slots::InFlight;
 use conclave_core::tasks::Tasks;
 use conclave_core::testkit::host::{Host, prompt, terms};
 use conclave_core::testkit::inference::ScriptedInference;
@@ -81,7 +81,7 @@ pub(crate) fn ports(
         observers: conclave_core::observer::Observers::default(),
         spans: conclave_core::span::SessionSpans::default(),
         retry: Retry::default(),
-        in_flight: Slots::new(1024),
+        in_flight: InFlight::new(1024),
     }
 }
 

@@ -120,7 +120,13 @@ fn counts(model: &Model, path: &str, rules: &mut Rules<'_>) {
         "must leave a port for each replica, up to 65535".to_owned()
     });
     rules.range(&format!("{path}.slots"), model.slots, 1..=65_536);
-    rules.range(&format!("{path}.queue_max"), model.queue_max, 0..=1_000_000);
+    let waiting = format!("{path}.queue_max");
+    rules.range(&waiting, model.queue_max, 0..=1_000_000);
+    let is_started = model.vllm.is_some() || model.entrypoint.is_some();
+    let starts = model.queue_max > 0 || least > 0 || !is_started;
+    rules.check(&waiting, model.queue_max, starts, || {
+        "must not be 0 with `replicas_min = 0`: only what waits starts the first replica".to_owned()
+    });
     if let Some(choices) = model.choices_max {
         rules.range(&format!("{path}.choices_max"), choices, 1..=128);
     }
