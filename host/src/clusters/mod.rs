@@ -148,6 +148,7 @@ impl Clusters {
             .collect();
         let replicas = models
             .iter()
+            .filter(|plan| plan.job.is_some())
             .map(|plan| {
                 let bounds = (*plan.replicas.start(), *plan.replicas.end());
                 (plan.name.clone(), bounds)
@@ -235,10 +236,11 @@ impl Clusters {
         self.addresses.get(cluster).map_or("", String::as_str)
     }
 
-    /// The least and the most replicas of a model that the configuration allows.
+    /// The least and the most replicas of a model that the configuration allows; `None` where the host starts
+    /// none of it.
     #[must_use]
-    pub fn replicas(&self, model: &ModelName) -> (u32, u32) {
-        self.replicas.get(model).copied().unwrap_or_default()
+    pub fn replicas(&self, model: &ModelName) -> Option<(u32, u32)> {
+        self.replicas.get(model).copied()
     }
 
     /// What an operator should know, a sentence each; nothing while all is well.

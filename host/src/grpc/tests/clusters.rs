@@ -77,6 +77,7 @@ async fn clusters_and_models_are_told_as_they_are_configured_and_stand() {
     let by_hand = &models[1].replicas[0];
     assert_eq!(by_hand.endpoint, "http://127.0.0.1:1");
     assert!(by_hand.submission_id.is_empty());
+    assert_eq!((models[1].replicas_wanted, models[1].replicas_max), (0, 0));
 }
 
 #[tokio::test]
