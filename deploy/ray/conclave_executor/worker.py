@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 
 import nats.errors
 from nats.aio.msg import Msg
@@ -34,11 +34,11 @@ _PUT_BACK_SECONDS = 0.5
 class Worker:
     """Takes work of one queue, runs it, and says how it fares."""
 
-    def __init__(self, settings: Settings, place: Place, node_ip: str, api_key: str | None) -> None:
+    def __init__(self, settings: Settings, place: Place, node_ip: str, api_keys: Mapping[str, str]) -> None:
         self._settings = settings
         self._place = place
         self._node_ip = node_ip
-        self._api_key = api_key
+        self._api_keys = api_keys
         self._running: dict[str, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._cancels = Cancels()
@@ -54,7 +54,7 @@ class Worker:
         """Works until it is drained; raises `CannotWork` if NATS sends it away."""
         self._broker = Broker(self._settings, f"conclave-executor {self._place.actor}")
         await self._broker.connect(_CONNECT_SECONDS)
-        engine = Engine(self._api_key)
+        engine = Engine(self._api_keys)
         self._tools = Tools(
             broker=self._broker,
             engine=engine,

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use conclave_core::clock::Clock;
 use conclave_core::cluster::Cluster;
+use conclave_core::endpoint::AllowedOrigins;
 use conclave_core::execution::Execution;
 use conclave_core::fleet::{
     ClusterPlan, ExecutorJob, Fleet, FleetPorts, FleetSettings, ModelPlan, Package as FleetPackage,
@@ -25,8 +26,8 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{ClusterSettings, Config};
 use crate::dispatch::{Dispatcher, Paths, WaveCluster, WaveClusters};
 use crate::nats::{self, Nats};
-use crate::openai::OpenAi;
-use crate::pool::{self, Bounds, Executor, HostId, Package, Pool, Queue};
+use crate::openai::{self, ApiKey, OpenAi};
+use crate::pool::{self, Executor, HostId, Package, Pool, Queue};
 use crate::ray::{self, Ray};
 
 pub use self::nodes::NodesView;
@@ -82,7 +83,7 @@ pub struct Settings<'a> {
     /// How NATS is used, if it is.
     pub nats: Option<&'a nats::Settings>,
     /// How model servers are called.
-    pub bounds: Bounds,
+    pub openai: &'a openai::Settings,
 }
 
 /// The clusters and models of a host.
@@ -120,6 +121,7 @@ impl Clusters {
         let package = Arc::new(Package::embedded());
         let mut parts = Parts {
             executions: config.executions(),
+            model_keys: settings.openai.keys_by_origin(),
             ..Parts::default()
         };
         for cluster in settings.clusters {
@@ -133,7 +135,8 @@ impl Clusters {
             (Some(nats), Some(host)) if !parts.queues.is_empty() => {
                 let queue = pool::Settings {
                     clusters: parts.queues,
-                    bounds: settings.bounds,
+                    allowed: AllowedOrigins::new(&settings.openai.allowed),
+                    bounds: settings.openai.into(),
                     ack_timeout: nats.ack_timeout(),
                     ready_timeout: nats.connect_timeout(),
                 };
@@ -296,6 +299,8 @@ async fn expect_executors(fleet: Arc<Fleet>, pool: Arc<Pool>) {
 struct Parts {
     /// Those that anything may be run by: an executor runs where one is of use.
     executions: BTreeSet<Execution>,
+    /// The keys of model servers, by their origins.
+    model_keys: BTreeMap<String, ApiKey>,
     plans: Vec<(ClusterPlan, Arc<dyn Cluster>)>,
     rays: BTreeMap<String, Arc<Ray>>,
     queues: Vec<pool::ClusterSettings>,
@@ -324,7 +329,7 @@ impl Parts {
             .iter()
             .any(|one| self.executions.contains(one));
         let nats = nats.filter(|_| is_used);
-        let executor = nats.and_then(|nats| executor(cluster, nats));
+        let executor = nats.and_then(|_| executor(cluster, &self.model_keys));
         let mut plan = ClusterPlan {
             name: name.clone(),
             weight: cluster.weight,
@@ -364,7 +369,7 @@ impl Parts {
 }
 
 /// How a cluster's executor is started; `None` where it has none.
-fn executor(cluster: &ClusterSettings, nats: &nats::Settings) -> Option<Executor> {
+fn executor(cluster: &ClusterSettings, model_keys: &BTreeMap<String, ApiKey>) -> Option<Executor> {
     let settings = &cluster.executor;
     if settings.actors == 0 {
         return None;
@@ -378,7 +383,8 @@ fn executor(cluster: &ClusterSettings, nats: &nats::Settings) -> Option<Executor
         cluster: cluster.name.clone(),
         python: settings.python.clone(),
         nats_url: settings.nats_url.as_ref()?.reveal().to_owned(),
-        nats_credentials: nats.credentials.clone(),
+        nats_credentials: settings.nats_credentials.clone(),
+        nats_tls_ca: settings.nats_tls_ca.clone(),
         actors: settings.actors,
         slots: settings.slots,
         actor_cpus: settings.actor_cpus,
@@ -386,6 +392,7 @@ fn executor(cluster: &ClusterSettings, nats: &nats::Settings) -> Option<Executor
         actor_resources: settings.actor_resources.clone(),
         ack_wait: settings.ack_wait,
         tries_max: settings.tries_max,
+        model_keys: model_keys.clone(),
         env_vars,
     })
 }

@@ -31,6 +31,7 @@ use std::time::Duration;
 
 use async_nats::{Client, jetstream};
 use async_trait::async_trait;
+use conclave_core::endpoint::AllowedOrigins;
 use conclave_core::inference::{Error, Request};
 use conclave_core::tasks::Tasks;
 use futures::FutureExt as _;
@@ -63,6 +64,7 @@ use crate::telemetry::gen_ai::Attempt;
 pub struct Pool {
     clusters: BTreeMap<String, Arc<Cluster>>,
     orders: Orders,
+    allowed: AllowedOrigins,
     bounds: Bounds,
     ready_timeout: Duration,
 }
@@ -109,6 +111,7 @@ impl Pool {
         Ok(Arc::new(Self {
             clusters,
             orders,
+            allowed: settings.allowed,
             bounds: settings.bounds,
             ready_timeout: settings.ready_timeout,
         }))
@@ -120,7 +123,8 @@ impl Pool {
     /// An attempt that a host before has begun is found again and not run twice.
     ///
     /// # Errors
-    /// Those of the model server, as the executor tells them. [`Error::NoServer`] with a delay when the queue
+    /// Those of the model server, as the executor tells them. [`Error::NotAllowed`] for a server that the host
+    /// did not choose and clients may not name. [`Error::NoServer`] with a delay when the queue
     /// is full; [`Error::Unavailable`] when NATS is not there, or the executors are silent for too long;
     /// [`Error::Rejected`] when the request is too large for NATS (413), or the executors gave it up because
     /// it never came to an end (422).
@@ -146,6 +150,7 @@ impl Pool {
             queue,
             errand,
             orders: &self.orders,
+            allowed: &self.allowed,
             bounds: self.bounds,
             ready_timeout: self.ready_timeout,
         };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use conclave_core::endpoint::AllowedOrigins;
 use conclave_core::inference::{Error, Request};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -37,6 +38,7 @@ pub(super) struct Run<'a> {
     pub(super) queue: &'a Queue,
     pub(super) errand: &'a Errand,
     pub(super) orders: &'a Orders,
+    pub(super) allowed: &'a AllowedOrigins,
     pub(super) bounds: Bounds,
     pub(super) ready_timeout: Duration,
 }
@@ -54,6 +56,9 @@ impl Run<'_> {
         let mut waiting = Waiting::new(&self, &id);
         // What a host before has queued must not run for nobody if this one fails.
         waiting.is_queued = resumed;
+        if !errand.own && !self.allowed.permits(&errand.endpoint) {
+            return Err(openai::not_allowed(&errand.endpoint));
+        }
         cluster.ready(self.ready_timeout, errand).await?;
         if !resumed && let Some(silence) = cluster.silence(self.queue, false) {
             return Err(unavailable(errand, silence));

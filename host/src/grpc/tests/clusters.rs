@@ -40,14 +40,13 @@ pub(super) async fn none_of_them_answers(data_dir: &Path, tasks: &Tasks) -> Arc<
     };
     let loaded = config::load(&sources).unwrap();
     let openai = loaded.config.openai(Vec::new());
-    let bounds = (&openai).into();
     let settings = Settings {
         config: &loaded.config,
         clusters: loaded.clusters,
         nats: None,
-        bounds,
+        openai: &openai,
     };
-    let direct = Arc::new(OpenAi::new(openai).unwrap());
+    let direct = Arc::new(OpenAi::new(openai.clone()).unwrap());
     let stop = CancellationToken::new();
     let clusters = Clusters::compose(settings, direct, None, Clock::system(), tasks, &stop).await;
     Arc::new(clusters.unwrap())
