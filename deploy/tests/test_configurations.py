@@ -44,13 +44,25 @@ def sets(*settings: str) -> list[str]:
     return [word for setting in settings for word in ("--set", setting)]
 
 
-# The files of overlays/ray and compose need a host that knows `[[clusters]]` and `[models]`.
-@pytest.mark.parametrize("overlay", ["single"])
-def test_the_host_starts_with_the_configuration_of_an_overlay(overlay: str, data: Path) -> None:
+@pytest.mark.parametrize(("overlay", "variables"), [("single", {}), ("ray", {"RAY_AUTH_TOKEN": "token"})])
+def test_the_host_starts_with_the_configuration_of_an_overlay(
+    overlay: str, variables: dict[str, str], data: Path
+) -> None:
     text = (OVERLAYS / overlay / "conclave.toml").read_text()
-    told = check(text, data, *sets(HTTP, GRPC))
+    told = check(text, data, *sets(HTTP, GRPC), **variables)
     assert told["problems"] == []
     assert told["config"]["log"]["format"] == "json"
+
+
+def test_the_host_starts_with_the_configuration_of_compose(data: Path) -> None:
+    text = (DEPLOY / "compose" / "conclave.toml").read_text()
+    told = check(text, data, *sets(HTTP, GRPC), RAY_AUTH_TOKEN="token")
+    assert told["problems"] == []
+    (cluster,) = told["config"]["clusters"]
+    assert cluster["token_env"] == "RAY_AUTH_TOKEN"
+    unset = run(text, data, *sets(HTTP, GRPC))
+    assert unset.returncode == 1
+    assert "must name a variable that is set" in unset.stderr
 
 
 def test_in_place_the_host_lets_the_clients_in_that_were_there_before(data: Path) -> None:

@@ -197,13 +197,12 @@ impl Host {
         let clock = Clock::system();
         let tasks = Tasks::default();
         let openai = config.openai(api_keys);
-        let bounds = (&openai).into();
-        let direct = Arc::new(OpenAi::new(openai)?);
+        let direct = Arc::new(OpenAi::new(openai.clone())?);
         let settings = clusters::Settings {
             config: &config,
             clusters,
             nats: nats_settings.as_ref(),
-            bounds,
+            openai: &openai,
         };
         let clusters = Clusters::compose(
             settings,

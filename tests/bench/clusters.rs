@@ -174,10 +174,10 @@ impl Host {
             config: &loaded.config,
             clusters: loaded.clusters,
             nats: loaded.nats.as_ref(),
-            bounds: (&openai).into(),
+            openai: &openai,
         };
         let (tasks, stop) = (Tasks::default(), CancellationToken::new());
-        let direct = Arc::new(OpenAi::new(openai)?);
+        let direct = Arc::new(OpenAi::new(openai.clone())?);
         let connection = loaded.nats.clone().context("NATS is configured")?;
         let connection = Nats::start(connection).await?;
         let clusters = Clusters::compose(

@@ -9,7 +9,7 @@ import sys
 from .console import say
 from .errors import CannotWork
 from .executor import Actors, execute
-from .settings import SETTINGS_VARIABLE, Settings, SettingsError, parse
+from .settings import API_KEYS_VARIABLE, SETTINGS_VARIABLE, Settings, SettingsError, parse, parse_api_keys
 
 
 def main() -> int:
@@ -22,6 +22,12 @@ def main() -> int:
         settings = parse(os.environ.get(SETTINGS_VARIABLE, ""))
     except SettingsError as error:
         say(f"the settings in {SETTINGS_VARIABLE} are not usable: {error}")
+        return 2
+    try:
+        # The workers read them again, each in its process.
+        parse_api_keys(os.environ.get(API_KEYS_VARIABLE, ""))
+    except SettingsError as error:
+        say(str(error))
         return 2
     try:
         actors = _actors(settings, is_local=bool(arguments) or not settings.ray)

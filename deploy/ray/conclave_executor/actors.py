@@ -12,7 +12,7 @@ import ray.util
 
 from .console import say
 from .errors import CannotWork
-from .settings import API_KEY_VARIABLE, Settings
+from .settings import API_KEYS_VARIABLE, Settings, parse_api_keys
 from .work import Place
 from .worker import Worker
 
@@ -29,8 +29,8 @@ class ConclaveWorker:
         context = ray.get_runtime_context()
         node_ip = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
         place = Place(settings.submission_id, str(context.get_actor_id()), context.get_node_id())
-        api_key = os.environ.get(API_KEY_VARIABLE)
-        self._worker = Worker(settings, place, str(node_ip), api_key)
+        api_keys = parse_api_keys(os.environ.get(API_KEYS_VARIABLE, ""))
+        self._worker = Worker(settings, place, str(node_ip), api_keys)
         self._work: asyncio.Future[None] | None = None
 
     async def ready(self) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from dataclasses import dataclass
+from typing import Any
 
 import nats
 import nats.errors
@@ -59,6 +61,11 @@ class Names:
         return f"conclave.dead.{self.cluster}.{key}"
 
     @property
+    def inbox(self) -> str:
+        """What the subjects of answers begin with: executors need not hear what others are answered."""
+        return f"_INBOX.conclave.{self.cluster}"
+
+    @property
     def cancel(self) -> str:
         return f"conclave.cancel.{self.cluster}"
 
@@ -75,7 +82,9 @@ class Broker:
     """A connection to NATS that is made again for ever once it was there."""
 
     def __init__(self, settings: Settings, name: str) -> None:
+        """Raises `CannotWork` where servers shall be trusted by what are no certificates."""
         self._settings = settings
+        self._trust = None if settings.nats_tls_ca is None else _trust(settings.nats_tls_ca)
         self._name = name
         self.names = Names(settings.cluster)
         self.client = Client()
@@ -92,10 +101,12 @@ class Broker:
     async def connect(self, seconds: float) -> None:
         """Connects within so many seconds, or raises `CannotWork`."""
         credentials = self._settings.nats_credentials
-        options = {}
+        options: dict[str, Any] = {}
         if credentials is not None:
             pairs = {"user": credentials.user, "password": credentials.password, "token": credentials.token}
-            options = {key: value for key, value in pairs.items() if value is not None}
+            options.update({key: value for key, value in pairs.items() if value is not None})
+        if self._trust is not None:
+            options["tls"] = self._trust
         connecting = asyncio.ensure_future(
             self.client.connect(
                 self._settings.nats_urls,
@@ -109,7 +120,8 @@ class Broker:
                 error_cb=self._on_error,
                 # All subjects are made of parts that were checked.
                 skip_subject_validation=True,
-                **options,  # type: ignore[arg-type]
+                inbox_prefix=self.names.inbox,
+                **options,
             )
         )
         refused = asyncio.ensure_future(self._refused.wait())
@@ -203,3 +215,10 @@ class Broker:
         # The client has a type for it, and does not use it while it connects.
         if "authorization" in str(error).lower():
             self._refused.set()
+
+
+def _trust(pem: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cadata=pem)
+    except ssl.SSLError:
+        raise CannotWork("`nats_tls_ca` holds no certificates, as PEM") from None

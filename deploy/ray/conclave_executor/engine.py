@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 
 import aiohttp
 
 from . import codec
+from .addresses import FilteringResolver
 from .answer import ERROR_BYTES_MAX, Answer, ErrorChunk, MalformedChunk
 from .sse import Events
 from .watch import Watch
@@ -32,18 +33,19 @@ OnNews = Callable[[], Awaitable[None]]
 class Engine:
     """Calls model servers. Cancelling a call closes its connection, which aborts the generation in the engine."""
 
-    def __init__(self, api_key: str | None) -> None:
-        """To be made in the event loop that uses it; the key is sent to every endpoint."""
+    def __init__(self, api_keys: Mapping[str, str]) -> None:
+        """To be made in the event loop that uses it; the key of an origin is sent there and nowhere else."""
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_SECONDS, ttl_dns_cache=30),
+            connector=aiohttp.TCPConnector(
+                limit=0, keepalive_timeout=_KEEP_ALIVE_SECONDS, ttl_dns_cache=30, resolver=FilteringResolver()
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_read=None),
             headers={"user-agent": "conclave-executor", "content-type": "application/json"},
             # Answers are small, and an encoder would hold tokens back.
             skip_auto_headers=("accept-encoding",),
         )
-        self._api_key = api_key
-        self._authorization = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
+        self._api_keys = api_keys
         # When a connection to an endpoint was last put back for its next request.
         self._kept_at: dict[str, float] = {}
         self._trailers: set[asyncio.Task[None]] = set()
@@ -85,7 +87,7 @@ class Engine:
                 return await self._read_whole(work, response, answer, watch, on_news)
             return await self._read_stream(work, response, answer, watch, on_news)
         except ErrorChunk as error:
-            return Refused(error.status, {}, self._without_key(error.text))
+            return Refused(error.status, {}, self._without_key(work, error.text))
         except MalformedChunk as error:
             return Failed("protocol", str(error))
         except (aiohttp.ClientError, OSError) as error:
@@ -112,10 +114,12 @@ class Engine:
             return await self._post(work, body)
 
     async def _post(self, work: Work, body: bytes) -> aiohttp.ClientResponse:
+        key = self._api_keys.get(_origin(work))
+        authorization = {} if key is None else {"authorization": f"Bearer {key}"}
         return await self._session.post(
             f"{work.endpoint}/v1/chat/completions",
             data=body,
-            headers={**work.headers, **self._authorization},
+            headers={**work.headers, **authorization},
             timeout=_timeout(work.connect_timeout_ms),
             allow_redirects=False,
         )
@@ -188,7 +192,7 @@ class Engine:
             await asyncio.wait_for(read(), seconds)
         headers = {name: response.headers[name] for name in _REFUSAL_HEADERS if name in response.headers}
         text = bytes(body[:ERROR_BYTES_MAX]).decode(errors="replace")
-        return Refused(response.status, headers, self._without_key(text))
+        return Refused(response.status, headers, self._without_key(work, text))
 
     async def _read_trailer(self, work: Work, response: aiohttp.ClientResponse) -> None:
         """Reads the end of a body whose answer has ended, and keeps the connection if it comes at once."""
@@ -207,9 +211,10 @@ class Engine:
         if response.content.at_eof():
             self._kept(work)
 
-    def _without_key(self, text: str) -> str:
+    def _without_key(self, work: Work, text: str) -> str:
         """A server may quote the key that it refuses; the text goes to clients."""
-        return text if self._api_key is None else text.replace(self._api_key, "[API key]")
+        key = self._api_keys.get(_origin(work))
+        return text if key is None else text.replace(key, "[API key]")
 
     def _kept(self, work: Work) -> None:
         if len(self._kept_at) >= _ENDPOINTS_MAX:
@@ -224,6 +229,11 @@ class Engine:
 def _timeout(connect_ms: int) -> aiohttp.ClientTimeout:
     # The silence and the deadline are the watch's.
     return aiohttp.ClientTimeout(total=None, connect=connect_ms / 1000, sock_read=None)
+
+
+def _origin(work: Work) -> str:
+    """Scheme, host and port, as the host has written them: by the URL standard, as those of the keys."""
+    return "/".join(work.endpoint.split("/", 3)[:3])
 
 
 def _too_large(work: Work) -> Failed:

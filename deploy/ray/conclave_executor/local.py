@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 
-from .settings import API_KEY_VARIABLE, Settings
+from .settings import API_KEYS_VARIABLE, Settings, parse_api_keys
 from .work import Place
 from .worker import Worker
 
@@ -31,4 +31,5 @@ class LocalActors:
 
     def make(self, number: int) -> LocalActor:
         place = Place(self._settings.submission_id, f"local-{number}", socket.gethostname())
-        return LocalActor(Worker(self._settings, place, "127.0.0.1", os.environ.get(API_KEY_VARIABLE)))
+        api_keys = parse_api_keys(os.environ.get(API_KEYS_VARIABLE, ""))
+        return LocalActor(Worker(self._settings, place, "127.0.0.1", api_keys))

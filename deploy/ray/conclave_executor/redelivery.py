@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from enum import Enum, auto
 
 import nats.errors
@@ -15,6 +16,8 @@ from .broker import Broker
 from .delivery import Delivery
 
 _ASK_SECONDS = 1.0
+# How long an actor that still runs the work may take to say so, after the host has answered.
+_HELD_SECONDS = 0.5
 
 
 class Verdict(Enum):
@@ -23,7 +26,7 @@ class Verdict(Enum):
     RUN = auto()
     # It has a result, or nobody waits for it.
     OVER = auto()
-    # No host answers: perhaps one will.
+    # No host answers, or another actor still runs it: nothing is decided now.
     UNKNOWN = auto()
     # It was started too often without an end.
     POISON = auto()
@@ -54,6 +57,10 @@ class Redelivery:
         await self._count(delivery, tries + 1)
         return Verdict.RUN
 
+    async def is_superseded(self, delivery: Delivery) -> bool:
+        """Whether another actor has started the work since this one has: the stream took this one for dead."""
+        return await self._tries(delivery) > delivery.tries_before + 1
+
     async def uncount(self, delivery: Delivery) -> None:
         """The work is put back by a drain: that start was not its fault."""
         # Where it cannot be told, it counts, which costs one try.
@@ -70,14 +77,26 @@ class Redelivery:
         return last.time is not None and last.time.timestamp() * 1000 >= delivery.published_ms
 
     async def _ask(self, delivery: Delivery) -> str | None:
-        """What the host that waits for the work says; `None` if none does."""
-        question = codec.encode({"v": 1, "id": delivery.id})
+        """What the host that waits for the work says, unless an actor says that it still runs it: only its sign of
+        life is late. `None` if nobody says anything.
+        """
+        client = self._broker.client
+        inbox = client.new_inbox()
+        answers = await client.subscribe(inbox)
+        said: str | None = None
         try:
-            reply = await self._broker.client.request(self._broker.names.ask, question, timeout=_ASK_SECONDS)
-            verdict = codec.decode(reply.data).get("verdict")
-        except (nats.errors.TimeoutError, nats.errors.NoRespondersError, ValueError, AttributeError):
-            return None
-        return verdict if isinstance(verdict, str) else None
+            await client.publish(self._broker.names.ask, codec.encode({"v": 1, "id": delivery.id}), reply=inbox)
+            end = time.monotonic() + _ASK_SECONDS
+            while said not in ("drop", "held"):
+                answer = await answers.next_msg(max(0.001, end - time.monotonic()))
+                said = _verdict(answer.data) or said
+                if said == "run":
+                    end = min(end, time.monotonic() + _HELD_SECONDS)
+        except nats.errors.TimeoutError:
+            pass
+        finally:
+            await answers.unsubscribe()
+        return said
 
     async def _tries(self, delivery: Delivery) -> int:
         """How often the work was started; its first delivery is not counted in the bucket."""
@@ -94,3 +113,11 @@ class Redelivery:
         if self._bucket is None:
             self._bucket = await self._js.key_value(self._broker.names.tries_bucket)
         return self._bucket
+
+
+def _verdict(data: bytes) -> str | None:
+    try:
+        verdict = codec.decode(data).get("verdict")
+    except (ValueError, AttributeError):
+        return None
+    return verdict if isinstance(verdict, str) else None

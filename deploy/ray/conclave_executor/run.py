@@ -55,6 +55,15 @@ class Run:
         elif self._stopped_by is None:
             self._stopped_by = reason
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether it was started in the engine, by this actor."""
+        return self._started_ms is not None
+
+    async def is_superseded(self) -> bool:
+        """Whether another actor has started it since; raises `nats.errors.Error` if NATS does not tell."""
+        return self.is_begun and await self._tools.redelivery.is_superseded(self.delivery)
+
     async def live(self) -> bool:
         """Does all that is to be done; whether the work has ended, and is not put back."""
         delivery = self.delivery
@@ -123,6 +132,9 @@ class Run:
             if answer is not None and answer.is_finished:
                 return Answered(answer.completed())
             return Failed("stalled", "the engine was silent for too long", silence_ms)
+        if reason == "superseded":
+            # The stream listens to the other actor alone.
+            return None
         # A drain.
         await self._tools.redelivery.uncount(self.delivery)
         await self.delivery.put_back()

@@ -10,7 +10,7 @@ from typing import Any
 from . import codec
 
 SETTINGS_VARIABLE = "CONCLAVE_EXECUTOR"
-API_KEY_VARIABLE = "CONCLAVE_MODEL_API_KEY"
+API_KEYS_VARIABLE = "CONCLAVE_MODEL_API_KEYS"
 
 _CLUSTER = re.compile(r"[a-z0-9-]{1,40}")
 _QUEUE = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -37,6 +37,7 @@ class Settings:
     queue: str
     nats_url: str = field(repr=False)
     nats_credentials: Credentials | None = field(default=None, repr=False)
+    nats_tls_ca: str | None = None
     actors: int = 1
     slots: int = 64
     actor_cpus: float = 1.0
@@ -72,6 +73,20 @@ def parse(text: str) -> Settings:
         if key not in known:
             raise SettingsError(f"`{key}` is missing")
     return Settings(**known)
+
+
+def parse_api_keys(text: str) -> Mapping[str, str]:
+    """Reads the keys of model servers, by their origins (scheme, host, port), from JSON; a blank text has none."""
+    if not text:
+        return {}
+    try:
+        value = codec.decode(text.encode())
+    except ValueError:
+        # The parser's words may quote a key.
+        raise SettingsError(f"{API_KEYS_VARIABLE} is not JSON") from None
+    if not isinstance(value, dict) or not all(isinstance(key, str) and key for key in value.values()):
+        raise SettingsError(f"{API_KEYS_VARIABLE} must be an object of keys by their origins")
+    return value
 
 
 def _text(key: str, value: object) -> str:
@@ -126,6 +141,7 @@ _READERS: dict[str, Any] = {
     "queue": lambda key, value: _name(_QUEUE, key, value),
     "nats_url": _text,
     "nats_credentials": _credentials,
+    "nats_tls_ca": lambda key, value: None if value is None else _text(key, value),
     "actors": lambda key, value: _integer(1, key, value),
     "slots": lambda key, value: _integer(1, key, value),
     "actor_cpus": _amount,

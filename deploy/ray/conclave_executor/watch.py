@@ -1,4 +1,4 @@
-"""Ends a running generation: by its deadline, by the engine's silence, by the host, by a drain."""
+"""Ends a running generation: by its deadline, by the engine's silence, by the host, by a drain, by another actor."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 from .work import Work
 
-Reason = Literal["deadline", "silence", "host", "drain"]
+Reason = Literal["deadline", "silence", "host", "drain", "superseded"]
 
 
 class Watch:

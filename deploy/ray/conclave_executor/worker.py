@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 
+import nats.errors
 from nats.aio.msg import Msg
 
 from . import VERSION, codec
@@ -32,15 +34,18 @@ _PUT_BACK_SECONDS = 0.5
 class Worker:
     """Takes work of one queue, runs it, and says how it fares."""
 
-    def __init__(self, settings: Settings, place: Place, node_ip: str, api_key: str | None) -> None:
+    def __init__(self, settings: Settings, place: Place, node_ip: str, api_keys: Mapping[str, str]) -> None:
         self._settings = settings
         self._place = place
         self._node_ip = node_ip
-        self._api_key = api_key
+        self._api_keys = api_keys
         self._running: dict[str, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._cancels = Cancels()
         self._done = 0
+        # The connection of the last sign of life, and when the next one is late.
+        self._signed = 1
+        self._silent_at = math.inf
         self._is_draining = False
         self._is_idle = asyncio.Event()
         self._drain_wanted = asyncio.Event()
@@ -49,7 +54,7 @@ class Worker:
         """Works until it is drained; raises `CannotWork` if NATS sends it away."""
         self._broker = Broker(self._settings, f"conclave-executor {self._place.actor}")
         await self._broker.connect(_CONNECT_SECONDS)
-        engine = Engine(self._api_key)
+        engine = Engine(self._api_keys)
         self._tools = Tools(
             broker=self._broker,
             engine=engine,
@@ -69,6 +74,7 @@ class Worker:
         )
         try:
             await self._broker.client.subscribe(self._broker.names.cancel, cb=self._on_cancel)
+            await self._broker.client.subscribe(self._broker.names.ask, cb=self._on_ask)
             await self._pull.start()
             say(f"{self._place.actor} takes work of `{self._settings.queue}` on {self._place.node}")
             # A beat ends only by a fault.
@@ -149,14 +155,41 @@ class Worker:
             if run.delivery.id in wanted:
                 run.stop("host")
 
+    async def _on_ask(self, msg: Msg) -> None:
+        """Another actor was given work because a sign of life was late."""
+        try:
+            id = codec.decode(msg.data)["id"]
+        except (ValueError, KeyError, TypeError):
+            return
+        if any(run.is_begun and run.delivery.id == id for run in self._running.values()):
+            await self._broker.send(msg.reply, codec.encode({"v": PROTOCOL, "verdict": "held"}))
+
     async def _every(self, seconds: float, beat: Callable[[], Coroutine[None, None, None]]) -> None:
         while True:
             await beat()
             await asyncio.sleep(seconds)
 
     async def _in_progress(self) -> None:
+        now = asyncio.get_running_loop().time()
+        sign = (self._broker.connections, now + self._settings.ack_wait_ms / 1000)
+        # After a silence, whoever is given the work may have begun it.
+        was_silent = self._signed != sign[0] or now >= self._silent_at
+        if was_silent:
+            await asyncio.gather(*map(self._leave_if_superseded, list(self._running.values())))
         for run in list(self._running.values()):
             await run.delivery.in_progress()
+        if self._broker.client.is_connected:
+            self._signed, self._silent_at = sign
+
+    async def _leave_if_superseded(self, run: Run) -> None:
+        try:
+            if not await run.is_superseded():
+                return
+        except nats.errors.Error:
+            # Both end it, and the host takes the first result.
+            return
+        say(f"{run.delivery.id} is left to the actor that has begun it since")
+        run.stop("superseded")
 
     async def _heartbeat(self) -> None:
         heartbeat = {

@@ -68,6 +68,7 @@ async def stub_engine() -> AsyncIterator[StubEngine]:
     engine = StubEngine()
     app = web.Application()
     app.router.add_post("/v1/chat/completions", engine.answer)
+    app.router.add_post("/below/v1/chat/completions", engine.answer)
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

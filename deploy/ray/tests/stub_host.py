@@ -111,8 +111,8 @@ class StubHost:
 
 
 @asynccontextmanager
-async def stub_host(url: str, queue_max: int = 1000) -> AsyncIterator[StubHost]:
-    client = await nats.connect(url, max_reconnect_attempts=-1, reconnect_time_wait=1)
+async def stub_host(url: str, queue_max: int = 1000, **options: Any) -> AsyncIterator[StubHost]:
+    client = await nats.connect(url, max_reconnect_attempts=-1, reconnect_time_wait=1, **options)
     host = StubHost(client)
     await make_streams(host.js, CLUSTER, queue_max)
     await host.listen()

@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from aiohttp import web
+from aiohttp import ThreadedResolver, web
 from parts import free_port
 from stub_engine import DONE, Call, StubEngine, begin, held, piece, replying, streaming, usage
 
+from conclave_executor.addresses import FilteringResolver
 from conclave_executor.answer import Answer
 from conclave_executor.engine import Engine
 from conclave_executor.watch import Watch
@@ -19,8 +20,9 @@ from conclave_executor.work import Answered, Failed, Outcome, Refused, Work
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[Engine]:
-    client = Engine("sk-key")
+async def client(engine: StubEngine) -> AsyncIterator[Engine]:
+    # The stub's address is another one in each test.
+    client = Engine({engine.url: "sk-key", "http://other:8000": "sk-other"})
     yield client
     await client.close()
 
@@ -66,6 +68,31 @@ async def test_the_body_and_the_headers_are_sent_with_the_key(client: Engine, en
     assert sent.body == {"model": "any", "stream": True}
     assert sent.request.headers["x-request-id"] == "r"
     assert sent.request.headers["authorization"] == "Bearer sk-key"
+
+
+async def test_a_key_is_sent_to_its_origin_alone(client: Engine, engine: StubEngine) -> None:
+    # The same server under another origin; and its own origin with a path.
+    other = engine.url.replace("127.0.0.1", "localhost")
+    await text(client, work(other))
+    await text(client, work(f"{engine.url}/below"))
+    keys = [call.request.headers.get("authorization") for call in engine.calls]
+    assert keys == [None, "Bearer sk-key"]
+
+
+async def test_a_name_that_leads_to_a_forbidden_address_is_not_called(
+    client: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def resolve(self: ThreadedResolver, host: str, *others: Any, **named: Any) -> list[dict[str, Any]]:
+        found = {"metadata": ["169.254.169.254", "fd00:ec2::254"], "mixed": ["169.254.169.254", "127.0.0.1"]}
+        return [{"host": address, "hostname": host, "port": 80} for address in found[host]]
+
+    monkeypatch.setattr(ThreadedResolver, "resolve", resolve)
+    outcome = await call(client, work("http://metadata"))
+    assert isinstance(outcome, Failed)
+    assert outcome.kind == "unavailable"
+    assert "169.254.169.254, a link-local address, fd00:ec2::254, a cloud metadata address" in outcome.message
+    permitted = await FilteringResolver().resolve("mixed")
+    assert [found["host"] for found in permitted] == ["127.0.0.1"]
 
 
 async def test_a_connection_is_used_again(client: Engine, engine: StubEngine) -> None:
@@ -213,7 +240,7 @@ async def test_a_kept_connection_that_died_is_retried_once_and_a_new_one_is_not(
     assert await text(client, work(endpoint)) == "42"
     assert (connections, requests) == (2, 3)
     # Another client has no connection that may be stale.
-    fresh = Engine(None)
+    fresh = Engine({})
     outcome = await call(fresh, work(endpoint))
     assert isinstance(outcome, Failed)
     assert outcome.kind == "unavailable"

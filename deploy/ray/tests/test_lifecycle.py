@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
+import ssl
 from pathlib import Path
 
 import pytest
 from conftest import Executors
-from parts import SECONDS, free_port, nats_server, settings, start_nats, stop, until
+from parts import PACKAGE, SECONDS, free_port, nats_server, self_signed, settings, start_nats, stop, until
 from stub_engine import StubEngine, held
 from stub_host import CLUSTER, HOST, StubHost, stub_host
 
@@ -33,6 +35,64 @@ async def test_an_executor_that_nats_does_not_let_in_says_so(tmp_path: Path, exe
         assert await asyncio.to_thread(process.wait, SECONDS) == 1
     assert "cannot work: NATS does not let it in" in executors.log()
     assert "secret" not in executors.log()
+
+
+async def test_an_executor_needs_no_more_permissions_than_are_documented(
+    tmp_path: Path, engine: StubEngine, executors: Executors
+) -> None:
+    guide = (PACKAGE.parent / "clusters.md").read_text()
+    [block] = re.findall(r"```\n(authorization \{.*?)```", guide, re.DOTALL)
+    block = block.replace("a100", CLUSTER).replace("$CONCLAVE_PASSWORD", "host").replace("$A100_PASSWORD", "executor")
+    (tmp_path / "strict").mkdir()
+    (tmp_path / "nats.conf").write_text(block)
+    gate = asyncio.Event()
+    engine.models["held"] = held(gate)
+    with nats_server(tmp_path / "strict", "--config", str(tmp_path / "nats.conf")) as url:
+        async with stub_host(url, user="conclave", password="host") as host:
+            own = {"nats_url": url, "nats_credentials": {"user": f"executor-{CLUSTER}", "password": "executor"}}
+            # It runs work, and is asked whether it does; another one runs it after its death, and looks for a result.
+            first = executors.start(slots=1, ack_wait_ms=60_000, **own)
+            await host.queue("d-1-0", engine.url, "held")
+            await engine.called(1)
+            executors.start(**own)
+            await host.until(lambda: len(host.asked) == 2)
+            assert len(engine.calls) == 1
+            first.kill()
+            gate.set()
+            assert (await host.result("d-1-0"))["outcome"] == "answered"
+            assert len(engine.calls) == 2
+            # A wave, a cancel, and a dead letter.
+            await host.queue("d-2-0", engine.url, queue="wave-1")
+            executors.start(queue="wave-1", count=1, **own)
+            await host.result("d-2-0")
+            assert await asyncio.to_thread(executors.started[-1].wait, SECONDS) == 0
+            await host.publish("d-3-0", b"no JSON")
+            assert (await host.result("d-3-0"))["outcome"] == "dead"
+            gate.clear()
+            await host.queue("d-4-0", engine.url, "held")
+            await engine.called(4)
+            await host.cancel("d-4-0")
+            assert (await host.result("d-4-0"))["outcome"] == "cancelled"
+            await host.until_queued(0)
+    assert "Permissions Violation" not in (tmp_path / "strict" / "nats.log").read_text()
+
+
+async def test_an_executor_trusts_nats_by_the_certificates_that_it_is_given(
+    tmp_path: Path, engine: StubEngine, executors: Executors
+) -> None:
+    certificate, key = self_signed("127.0.0.1")
+    (tmp_path / "tls").mkdir()
+    (tmp_path / "cert.pem").write_text(certificate)
+    (tmp_path / "key.pem").write_text(key)
+    options = ("--tls", "--tlscert", str(tmp_path / "cert.pem"), "--tlskey", str(tmp_path / "key.pem"))
+    with nats_server(tmp_path / "tls", *options) as url:
+        trusting = ssl.create_default_context(cadata=certificate)
+        async with stub_host(url, tls=trusting) as host:
+            executors.start(nats_url=url, nats_tls_ca=certificate)
+            assert (await host.result(await host.queue("d-1-0", engine.url)))["outcome"] == "answered"
+    process = executors.start(nats_tls_ca="no certificate")
+    assert await asyncio.to_thread(process.wait, SECONDS) == 1
+    assert "cannot work: `nats_tls_ca` holds no certificates" in executors.log()
 
 
 async def test_sigterm_ends_an_executor_that_has_not_found_nats(executors: Executors) -> None:

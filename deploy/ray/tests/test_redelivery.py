@@ -165,3 +165,44 @@ async def test_work_that_lasts_longer_than_the_wait_for_a_sign_of_life_is_not_de
     gate.set()
     assert (await host.result("d-1-0"))["delivery"] == 1
     assert len(engine.calls) == 1
+
+
+async def test_work_that_its_actor_still_runs_is_not_run_by_another_one(
+    host: StubHost, engine: StubEngine, executors: Executors
+) -> None:
+    gate = asyncio.Event()
+    engine.models["held"] = held(gate)
+    # Its signs of life are 20 seconds apart, and it has no room for the second delivery.
+    executors.start(slots=1, ack_wait_ms=60_000)
+    await host.queue("d-1-0", engine.url, "held")
+    await engine.called(1)
+    # The stream waits for a second, as the latest executor says.
+    executors.start(ack_wait_ms=1000)
+    await host.until(lambda: len(host.asked) == 2)
+    gate.set()
+    assert (await host.result("d-1-0"))["outcome"] == "answered"
+    await host.until_queued(0)
+    assert len(engine.calls) == 1
+
+
+async def test_an_actor_that_was_taken_for_dead_leaves_its_work_to_the_other_one(
+    host: StubHost, engine: StubEngine, executors: Executors
+) -> None:
+    gate = asyncio.Event()
+    engine.models["held"] = held(gate)
+    # It has no room for the second delivery.
+    first = executors.start(slots=1)
+    await host.queue("d-1-0", engine.url, "held")
+    await engine.called(1)
+    first.send_signal(signal.SIGSTOP)
+    try:
+        executors.start()
+        await engine.called(2)
+    finally:
+        first.send_signal(signal.SIGCONT)
+    await asyncio.wait_for(engine.calls[0].left.wait(), SECONDS)
+    gate.set()
+    result = await host.result("d-1-0")
+    assert (result["outcome"], result["delivery"]) == ("answered", 2)
+    await host.until_queued(0)
+    assert len(engine.calls) == 2

@@ -6,7 +6,7 @@ import sys
 import pytest
 from parts import PACKAGE
 
-from conclave_executor.settings import Credentials, SettingsError, parse
+from conclave_executor.settings import Credentials, SettingsError, parse, parse_api_keys
 
 LEAST = {"cluster": "c-1", "queue": "pool", "nats_url": "nats://127.0.0.1:4222"}
 
@@ -35,6 +35,7 @@ def test_credentials_are_a_user_with_a_password_or_a_token_and_are_not_shown() -
         ({"actor_cpus": "1"}, "actor_cpus"),
         ({"actor_resources": {"A100": -1}}, "actor_resources.A100"),
         ({"nats_credentials": {"user": "u"}}, "nats_credentials"),
+        ({"nats_tls_ca": ""}, "nats_tls_ca"),
         ({"count": 0}, "count"),
         ({"ray": 1}, "ray"),
     ],
@@ -42,6 +43,15 @@ def test_credentials_are_a_user_with_a_password_or_a_token_and_are_not_shown() -
 def test_a_wrong_setting_is_named(change: dict[str, object], key: str) -> None:
     with pytest.raises(SettingsError, match=f"`{key}` must"):
         parse(json.dumps(LEAST | change))
+
+
+def test_keys_are_by_origin_and_are_not_shown_when_they_are_wrong() -> None:
+    assert parse_api_keys("") == {}
+    assert parse_api_keys('{"http://h:8000": "sk-1"}') == {"http://h:8000": "sk-1"}
+    for wrong in ('{"http://h": "sk-secret"', '["sk-secret"]', '{"http://h": ["sk-secret"]}'):
+        with pytest.raises(SettingsError) as error:
+            parse_api_keys(wrong)
+        assert "secret" not in str(error.value)
 
 
 def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -55,3 +65,6 @@ def test_wrong_settings_end_the_executor_with_a_sentence_and_no_secret() -> None
     assert ended.returncode == 2
     assert ended.stderr == "conclave-executor: the settings in CONCLAVE_EXECUTOR are not usable: they are not JSON\n"
     assert run({}, "--loca").returncode == 2
+    keys = run({"CONCLAVE_EXECUTOR": json.dumps(LEAST), "CONCLAVE_MODEL_API_KEYS": "sk-secret"}, "--local")
+    assert keys.returncode == 2
+    assert keys.stderr == "conclave-executor: CONCLAVE_MODEL_API_KEYS is not JSON\n"

@@ -123,6 +123,8 @@ pub struct Policy {
     pub endpoint_default: Option<Endpoint>,
     /// The origins that a request may name; the default endpoint's own is always allowed.
     pub allowed: AllowedOrigins,
+    /// The origins that a request for these models alone may name as well: the host serves them in their place.
+    pub replaced: BTreeMap<ModelName, AllowedOrigins>,
     /// The models that the host itself serves, for requests that name no endpoint where there is no
     /// default one.
     pub models: BTreeSet<ModelName>,

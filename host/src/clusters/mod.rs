@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use conclave_core::clock::Clock;
 use conclave_core::cluster::Cluster;
+use conclave_core::endpoint::AllowedOrigins;
 use conclave_core::execution::Execution;
 use conclave_core::fleet::{
     ClusterPlan, ExecutorJob, Fleet, FleetPorts, FleetSettings, ModelPlan, Package as FleetPackage,
@@ -27,8 +28,8 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{ClusterSettings, Config};
 use crate::dispatch::{Dispatcher, Paths, WaveCluster, WaveClusters};
 use crate::nats::{self, Nats};
-use crate::openai::OpenAi;
-use crate::pool::{self, Bounds, Executor, HostId, Package, Pool, Queue};
+use crate::openai::{self, ApiKey, OpenAi};
+use crate::pool::{self, Executor, HostId, Package, Pool, Queue};
 use crate::ray::{self, Ray};
 
 pub use self::nodes::NodesView;
@@ -84,7 +85,7 @@ pub struct Settings<'a> {
     /// How NATS is used, if it is.
     pub nats: Option<&'a nats::Settings>,
     /// How model servers are called.
-    pub bounds: Bounds,
+    pub openai: &'a openai::Settings,
 }
 
 /// The clusters and models of a host.
@@ -122,6 +123,7 @@ impl Clusters {
         let package = Arc::new(Package::embedded());
         let mut parts = Parts {
             executions: config.executions(),
+            model_keys: settings.openai.keys_by_origin(),
             ..Parts::default()
         };
         for cluster in settings.clusters {
@@ -135,7 +137,8 @@ impl Clusters {
             (Some(nats), Some(host)) if !parts.queues.is_empty() => {
                 let queue = pool::Settings {
                     clusters: parts.queues,
-                    bounds: settings.bounds,
+                    allowed: AllowedOrigins::new(&settings.openai.allowed),
+                    bounds: settings.openai.into(),
                     ack_timeout: nats.ack_timeout(),
                     ready_timeout: nats.connect_timeout(),
                 };
@@ -150,6 +153,7 @@ impl Clusters {
             .collect();
         let replicas = models
             .iter()
+            .filter(|plan| plan.job.is_some())
             .map(|plan| {
                 let bounds = (*plan.replicas.start(), *plan.replicas.end());
                 (plan.name.clone(), bounds)
@@ -251,10 +255,11 @@ impl Clusters {
         self.addresses.get(cluster).map_or("", String::as_str)
     }
 
-    /// The least and the most replicas of a model that the configuration allows.
+    /// The least and the most replicas of a model that the configuration allows; `None` where the host starts
+    /// none of it.
     #[must_use]
-    pub fn replicas(&self, model: &ModelName) -> (u32, u32) {
-        self.replicas.get(model).copied().unwrap_or_default()
+    pub fn replicas(&self, model: &ModelName) -> Option<(u32, u32)> {
+        self.replicas.get(model).copied()
     }
 
     /// What an operator should know, a sentence each; nothing while all is well.
@@ -310,6 +315,8 @@ async fn expect_executors(fleet: Arc<Fleet>, pool: Arc<Pool>) {
 struct Parts {
     /// Those that anything may be run by: an executor runs where one is of use.
     executions: BTreeSet<Execution>,
+    /// The keys of model servers, by their origins.
+    model_keys: BTreeMap<String, ApiKey>,
     plans: Vec<(ClusterPlan, Arc<dyn Cluster>)>,
     rays: BTreeMap<String, Arc<Ray>>,
     queues: Vec<pool::ClusterSettings>,
@@ -338,7 +345,7 @@ impl Parts {
             .iter()
             .any(|one| self.executions.contains(one));
         let nats = nats.filter(|_| is_used);
-        let executor = nats.and_then(|nats| executor(cluster, nats));
+        let executor = nats.and_then(|_| executor(cluster, &self.model_keys));
         let mut plan = ClusterPlan {
             name: name.clone(),
             weight: cluster.weight,
@@ -379,7 +386,7 @@ impl Parts {
 }
 
 /// How a cluster's executor is started; `None` where it has none.
-fn executor(cluster: &ClusterSettings, nats: &nats::Settings) -> Option<Executor> {
+fn executor(cluster: &ClusterSettings, model_keys: &BTreeMap<String, ApiKey>) -> Option<Executor> {
     let settings = &cluster.executor;
     if settings.actors == 0 {
         return None;
@@ -393,7 +400,8 @@ fn executor(cluster: &ClusterSettings, nats: &nats::Settings) -> Option<Executor
         cluster: cluster.name.clone(),
         python: settings.python.clone(),
         nats_url: settings.nats_url.as_ref()?.reveal().to_owned(),
-        nats_credentials: nats.credentials.clone(),
+        nats_credentials: settings.nats_credentials.clone(),
+        nats_tls_ca: settings.nats_tls_ca.clone(),
         actors: settings.actors,
         slots: settings.slots,
         actor_cpus: settings.actor_cpus,
@@ -401,6 +409,7 @@ fn executor(cluster: &ClusterSettings, nats: &nats::Settings) -> Option<Executor
         actor_resources: settings.actor_resources.clone(),
         ack_wait: settings.ack_wait,
         tries_max: settings.tries_max,
+        model_keys: model_keys.clone(),
         env_vars,
     })
 }

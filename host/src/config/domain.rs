@@ -25,7 +25,10 @@ impl Config {
     #[must_use]
     pub fn terms(&self) -> Terms {
         let (inference, limits) = (&self.inference, &self.limits);
-        let replaced = self.models.values().flat_map(|model| &model.replaces);
+        let replaced = self.models.iter().map(|(name, model)| {
+            let origins = AllowedOrigins::new(&model.replaces);
+            (ModelName::new(name), origins)
+        });
         let mut names = self.models.keys();
         let only = names.next().filter(|_| names.next().is_none());
         Terms {
@@ -33,7 +36,8 @@ impl Config {
                 models: self.models.keys().map(ModelName::new).collect(),
                 execution_default: inference.execution,
                 endpoint_default: inference.endpoint.clone(),
-                allowed: AllowedOrigins::new(inference.allowed_endpoints.iter().chain(replaced)),
+                allowed: AllowedOrigins::new(&inference.allowed_endpoints),
+                replaced: replaced.collect(),
                 model_default: inference.model.as_ref().or(only).map(ModelName::new),
                 routing: routing::of(&self.routing),
                 strategy_default: choice(&self.plugins.strategy_default),

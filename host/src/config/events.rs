@@ -104,7 +104,14 @@ impl Events {
         (Some(settings), problems)
     }
 
-    fn credentials(&self) -> Result<Credentials, Wrong> {
+    /// Whether the host is somebody to NATS.
+    pub(super) fn has_credentials(&self) -> bool {
+        let in_url = self.nats_url.as_ref().is_some_and(NatsUrl::has_userinfo);
+        let is_named = self.user.is_some() || self.token_file.is_some();
+        in_url || is_named || self.credentials_file.is_some()
+    }
+
+    pub(super) fn credentials(&self) -> Result<Credentials, Wrong> {
         let given = (
             &self.user,
             &self.password_file,
@@ -142,7 +149,7 @@ impl Events {
 }
 
 /// A setting that breaks a rule.
-struct Wrong {
+pub(super) struct Wrong {
     key: &'static str,
     value: String,
     rule: String,
@@ -178,6 +185,25 @@ impl NatsUrl {
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+
+    /// Whether a user, a password or a token stands in one.
+    pub(super) fn has_userinfo(&self) -> bool {
+        self.without_userinfo() != *self
+    }
+
+    /// The same servers, for others.
+    pub(super) fn without_userinfo(&self) -> Self {
+        let addresses = self.0.split(',').map(|address| {
+            let (scheme, rest) = address.split_once("://").unwrap_or(("", address));
+            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            match authority.rsplit_once('@') {
+                Some((_, host)) if scheme.is_empty() => format!("{host}{path}"),
+                Some((_, host)) => format!("{scheme}://{host}{path}"),
+                None => address.to_owned(),
+            }
+        });
+        Self(addresses.collect::<Vec<_>>().join(","))
     }
 
     fn servers(&self) -> std::io::Result<Vec<ServerAddr>> {

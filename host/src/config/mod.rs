@@ -12,6 +12,7 @@ mod environment;
 mod events;
 #[cfg(test)]
 mod every_key;
+mod executor;
 mod keys;
 mod layers;
 mod legacy;
@@ -41,9 +42,10 @@ use crate::openai::ApiKey;
 use crate::plugin_store::{Named, Rules};
 
 pub use access::{Access, AccessCertificate, AccessMode, AccessToken, Jwt, Tls};
-pub use clusters::{Cluster, ClusterSettings, Executor, ExecutorSettings};
+pub use clusters::{Cluster, ClusterSettings};
 pub use environment::Environment;
 pub use events::{Events, NatsUrl};
+pub use executor::{Executor, ExecutorSettings};
 pub use level::{InvalidLevel, Level};
 pub use models::Model;
 pub use oci::{Oci, OciCredentials};

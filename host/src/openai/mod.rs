@@ -37,6 +37,7 @@ use call::Call;
 pub(crate) use chunk::Chunk;
 pub use models::ModelsError;
 pub(crate) use refusal::Refusal;
+pub(crate) use server::not_allowed;
 use server::{Server, Servers};
 pub use settings::{ApiKey, InvalidSettings, Settings};
 
@@ -99,10 +100,14 @@ impl OpenAi {
         })
     }
 
-    fn server(&self, errand: &Errand) -> Result<Arc<Server>, String> {
+    fn server(&self, errand: &Errand) -> Result<Arc<Server>, Error> {
+        let endpoint = &errand.endpoint;
         match errand.own {
-            true => Ok(self.servers.own(&errand.endpoint)),
-            false => self.servers.get(&errand.endpoint),
+            true => Ok(self.servers.own(endpoint)),
+            false => self
+                .servers
+                .get(endpoint)
+                .ok_or_else(|| not_allowed(endpoint)),
         }
     }
 }
@@ -110,10 +115,7 @@ impl OpenAi {
 #[async_trait]
 impl Backend for OpenAi {
     async fn run(&self, errand: &Errand, answers: &dyn Answers) -> Result<(), Error> {
-        let server = self.server(errand).map_err(|reason| Error::NotAllowed {
-            endpoint: errand.endpoint.clone(),
-            reason,
-        })?;
+        let server = self.server(errand)?;
         let attempt = Attempt::begin(errand);
         let trace = attempt.headers(&errand.request);
         let answers = attempt.listening(answers);

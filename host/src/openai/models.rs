@@ -9,6 +9,7 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::OpenAi;
+use super::server::broken_rule;
 
 /// How long a server may take to list its models, beside the time to connect: it does not compute.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -52,7 +53,7 @@ impl OpenAi {
     /// See [`ModelsError`].
     pub async fn models(&self, endpoint: &Endpoint) -> Result<Vec<String>, ModelsError> {
         let server = self.servers.get(endpoint);
-        let server = server.map_err(ModelsError::NotAllowed)?;
+        let server = server.ok_or_else(|| ModelsError::NotAllowed(broken_rule(endpoint)))?;
         let mut request = Request::new(Method::GET, endpoint.join("v1/models"));
         if let Some(authorization) = &server.authorization {
             request

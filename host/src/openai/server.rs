@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use conclave_core::endpoint::Endpoint;
+use conclave_core::inference::Error;
 use reqwest::Url;
 use reqwest::header::HeaderValue;
 use tokio::time::Instant;
@@ -77,19 +78,27 @@ impl Servers {
         })
     }
 
-    /// The server of an endpoint.
-    ///
-    /// # Errors
-    /// The broken rule, when its origin is not listed. An address as the host needs no further
-    /// check: a listed one is what the operator wrote.
-    pub(super) fn get(&self, endpoint: &Endpoint) -> Result<Arc<Server>, String> {
-        let origin = origin(endpoint);
-        self.allowed.get(&origin).cloned().ok_or_else(|| {
-            match literal(endpoint.url()).and_then(forbidden) {
-                Some(kind) => format!("it is {kind}, and {origin} is not an allowed endpoint"),
-                None => format!("{origin} is not an allowed endpoint"),
-            }
-        })
+    /// The server of an endpoint; `None` when its origin is not listed. An address as the host needs no
+    /// further check: a listed one is what the operator wrote.
+    pub(super) fn get(&self, endpoint: &Endpoint) -> Option<Arc<Server>> {
+        self.allowed.get(&origin(endpoint)).cloned()
+    }
+}
+
+/// The rule that a server breaks whose origin is not listed.
+pub(super) fn broken_rule(endpoint: &Endpoint) -> String {
+    let origin = origin(endpoint);
+    match literal(endpoint.url()).and_then(forbidden) {
+        Some(kind) => format!("it is {kind}, and {origin} is not an allowed endpoint"),
+        None => format!("{origin} is not an allowed endpoint"),
+    }
+}
+
+/// Why a generation is not sent to a server whose origin is not listed.
+pub(crate) fn not_allowed(endpoint: &Endpoint) -> Error {
+    Error::NotAllowed {
+        endpoint: endpoint.clone(),
+        reason: broken_rule(endpoint),
     }
 }
 
@@ -151,7 +160,7 @@ mod tests {
             "http://2130706433:8000",
             "http://169.254.7.7:80",
         ] {
-            assert!(servers.get(&endpoint(text)).is_ok(), "{text}");
+            assert!(servers.get(&endpoint(text)).is_some(), "{text}");
         }
     }
 
@@ -181,7 +190,9 @@ mod tests {
             ),
         ];
         for (text, expected) in table {
-            assert_eq!(servers.get(&endpoint(text)).unwrap_err(), expected);
+            let endpoint = endpoint(text);
+            assert!(servers.get(&endpoint).is_none(), "{text}");
+            assert_eq!(broken_rule(&endpoint), expected);
         }
     }
 

@@ -1,5 +1,6 @@
 //! What an operator decides about calls to model servers.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -52,6 +53,16 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// The key of each origin that asks for one: scheme, host and port, as the URL standard writes them.
+    #[must_use]
+    pub fn keys_by_origin(&self) -> BTreeMap<String, ApiKey> {
+        let keys = self.api_keys.iter();
+        let keys = keys.map(|(of, key)| (of.origin().ascii_serialization(), key.clone()));
+        keys.collect()
+    }
+}
+
 /// A secret that a model server asks for; `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey(String);
@@ -63,7 +74,7 @@ impl ApiKey {
     }
 
     /// The secret, for the one header that it is for.
-    pub(super) fn reveal(&self) -> &str {
+    pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
 }

@@ -10,9 +10,13 @@ use serde_json::{Value, json};
 use super::package::Package;
 use super::settings::Queue;
 use crate::nats::Credentials;
+use crate::openai::ApiKey;
 
 /// The variable with an executor's settings.
 const SETTINGS: &str = "CONCLAVE_EXECUTOR";
+
+/// The variable with the keys of model servers.
+const MODEL_KEYS: &str = "CONCLAVE_MODEL_API_KEYS";
 
 /// How long an executor that is told to stop may end what it runs, before it puts it back. Ray is told to
 /// wait for longer before it kills (`RAY_JOB_STOP_WAIT_TIME_S`).
@@ -29,6 +33,8 @@ pub struct Executor {
     pub nats_url: String,
     /// Who the executors are to NATS.
     pub nats_credentials: Credentials,
+    /// Certificates, as PEM, that NATS is trusted by instead of the system's.
+    pub nats_tls_ca: Option<String>,
     /// How many actors there are; each is a process.
     pub actors: u32,
     /// How many generations an actor runs at a time.
@@ -43,7 +49,9 @@ pub struct Executor {
     pub ack_wait: Duration,
     /// How often work is started that never comes to an end.
     pub tries_max: u32,
-    /// Beside what the job needs: the key of the engines, for instance.
+    /// The keys of model servers, by their origins.
+    pub model_keys: BTreeMap<String, ApiKey>,
+    /// Beside what the job needs.
     pub env_vars: BTreeMap<String, String>,
 }
 
@@ -60,6 +68,7 @@ struct Settings<'a> {
     queue: &'a str,
     nats_url: &'a str,
     nats_credentials: Value,
+    nats_tls_ca: Option<&'a str>,
     actors: u32,
     slots: u32,
     actor_cpus: f64,
@@ -91,6 +100,7 @@ impl Executor {
             queue: queue.as_str(),
             nats_url: &self.nats_url,
             nats_credentials: credentials(&self.nats_credentials)?,
+            nats_tls_ca: self.nats_tls_ca.as_deref(),
             actors: self.actors,
             slots: self.slots,
             actor_cpus: self.actor_cpus,
@@ -105,6 +115,12 @@ impl Executor {
         let settings = serde_json::to_string(&settings).expect("texts and numbers are JSON");
         let mut env_vars = self.env_vars.clone();
         env_vars.insert(SETTINGS.to_owned(), settings);
+        if !self.model_keys.is_empty() {
+            let keys = self.model_keys.iter();
+            let keys: BTreeMap<_, _> = keys.map(|(of, key)| (of, key.reveal())).collect();
+            let keys = serde_json::to_string(&keys).expect("texts are JSON");
+            env_vars.insert(MODEL_KEYS.to_owned(), keys);
+        }
         let metadata = [
             // The fleet keeps the one running, and leaves the others alone.
             (
@@ -151,6 +167,7 @@ mod tests {
             python: "/opt/python".to_owned(),
             nats_url: "nats://nats:4222".to_owned(),
             nats_credentials,
+            nats_tls_ca: Some("PEM".to_owned()),
             actors: 2,
             slots: 64,
             actor_cpus: 0.5,
@@ -158,7 +175,8 @@ mod tests {
             actor_resources: BTreeMap::new(),
             ack_wait: Duration::from_secs(10),
             tries_max: 3,
-            env_vars: BTreeMap::from([("CONCLAVE_MODEL_API_KEY".to_owned(), "key".to_owned())]),
+            model_keys: BTreeMap::from([("http://h:1".to_owned(), ApiKey::new("key"))]),
+            env_vars: BTreeMap::from([("HF_HOME".to_owned(), "/models".to_owned())]),
         }
     }
 
@@ -185,13 +203,14 @@ mod tests {
         assert_eq!(job.working_dir.as_deref(), Some("gcs://p.zip"));
         assert!(!job.pip.is_empty());
         assert_eq!(job.metadata["conclave.queue"], "wave-1");
-        assert_eq!(job.env_vars["CONCLAVE_MODEL_API_KEY"], "key");
+        assert_eq!(job.env_vars["HF_HOME"], "/models");
+        assert_eq!(job.env_vars[MODEL_KEYS], r#"{"http://h:1":"key"}"#);
         let settings: Value = serde_json::from_str(&job.env_vars[SETTINGS]).unwrap();
         assert_eq!(
             settings,
             json!({
                 "cluster": "east", "queue": "wave-1", "nats_url": "nats://nats:4222",
-                "nats_credentials": {"token": "t"}, "actors": 2, "slots": 64, "actor_cpus": 0.5,
+                "nats_credentials": {"token": "t"}, "nats_tls_ca": "PEM", "actors": 2, "slots": 64, "actor_cpus": 0.5,
                 "actor_gpus": 0.0, "actor_resources": {}, "ack_wait_ms": 10_000, "tries_max": 3,
                 "count": 5, "drain_ms": 10_000, "submission_id": "conclave-1",
             })

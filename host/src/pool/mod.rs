@@ -32,6 +32,7 @@ use std::time::Duration;
 
 use async_nats::{Client, jetstream};
 use async_trait::async_trait;
+use conclave_core::endpoint::AllowedOrigins;
 use conclave_core::inference::{Error, Request};
 use conclave_core::tasks::Tasks;
 use futures::FutureExt as _;
@@ -66,6 +67,7 @@ pub struct Pool {
     host: HostId,
     clusters: BTreeMap<String, Arc<Cluster>>,
     orders: Orders,
+    allowed: AllowedOrigins,
     bounds: Bounds,
     ready_timeout: Duration,
 }
@@ -113,6 +115,7 @@ impl Pool {
             host: host.clone(),
             clusters,
             orders,
+            allowed: settings.allowed,
             bounds: settings.bounds,
             ready_timeout: settings.ready_timeout,
         }))
@@ -130,8 +133,9 @@ impl Pool {
     /// An attempt that a host before has begun is found again and not run twice.
     ///
     /// # Errors
-    /// Those of the model server, as the executor tells them. [`Error::NoServer`] with a delay when the queue
-    /// is full, or NATS is not there; [`Error::Unavailable`] when the executors are silent for too long;
+    /// Those of the model server, as the executor tells them. [`Error::NotAllowed`] for a server that the host
+    /// did not choose and clients may not name. [`Error::NoServer`] with a delay when the queue is full, or NATS
+    /// is not there; [`Error::Unavailable`] when the executors are silent for too long;
     /// [`Error::Rejected`] when the request is too large for NATS (413), or the executors gave it up because
     /// it never came to an end (422).
     pub async fn run(
@@ -156,6 +160,7 @@ impl Pool {
             queue,
             errand,
             orders: &self.orders,
+            allowed: &self.allowed,
             bounds: self.bounds,
             ready_timeout: self.ready_timeout,
         };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use conclave_core::chain::Chain;
+use conclave_core::endpoint::AllowedOrigins;
 use conclave_core::inference::{Error, Request};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -38,6 +39,7 @@ pub(super) struct Run<'a> {
     pub(super) queue: &'a Queue,
     pub(super) errand: &'a Errand,
     pub(super) orders: &'a Orders,
+    pub(super) allowed: &'a AllowedOrigins,
     pub(super) bounds: Bounds,
     pub(super) ready_timeout: Duration,
 }
@@ -55,6 +57,9 @@ impl Run<'_> {
         let mut waiting = Waiting::new(&self, &id);
         // What a host before has queued must not run for nobody if this one fails.
         waiting.is_queued = resumed;
+        if !errand.own && !self.allowed.permits(&errand.endpoint) {
+            return Err(openai::not_allowed(&errand.endpoint));
+        }
         let begun = match self.begin(&mut waiting, &work, resumed).await {
             Err(error) if error.is_retryable() && !cluster.is_connected() => {
                 // It is tried again by the same name, and then what is queued of it is found.

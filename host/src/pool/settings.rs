@@ -4,11 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use conclave_core::endpoint::AllowedOrigins;
+
 /// How work reaches the clusters.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The clusters that work may be handed to.
     pub clusters: Vec<ClusterSettings>,
+    /// Whose origins clients may name: work for others runs only if the host chose the server by itself.
+    pub allowed: AllowedOrigins,
     /// What executors keep when they call a model server.
     pub bounds: Bounds,
     /// How long NATS may take to answer.

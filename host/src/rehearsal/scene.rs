@@ -1,6 +1,6 @@
 //! The deliberation of a rehearsal: its first record, always the same for the same task.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use conclave_core::endpoint::{AllowedOrigins, Endpoint};
@@ -97,6 +97,7 @@ fn stand_in(part: &str) -> PluginRef {
 pub fn scene_policy() -> Policy {
     Policy {
         models: BTreeSet::new(),
+        replaced: BTreeMap::new(),
         execution_default: Execution::Direct,
         endpoint_default: Endpoint::parse("http://rehearsal.invalid").ok(),
         allowed: AllowedOrigins::default(),

@@ -22,6 +22,23 @@ async fn rig() -> (NatsServer, Host, Fake) {
 }
 
 #[tokio::test]
+async fn a_server_that_clients_may_not_name_is_not_called_for_them() {
+    let (_nats, host, fake) = rig().await;
+    let mut asked = errand("http://169.254.169.254", "tiny", 1);
+    asked.own = false;
+    let error = host.begin(asked.clone()).error().await;
+    assert!(matches!(error, Error::NotAllowed { .. }), "{error:?}");
+    let told = "it is a link-local address, and http://169.254.169.254 is not an allowed endpoint";
+    assert!(error.to_string().contains(told), "{error}");
+    // The host's own choice needs no permission; nothing was queued before it.
+    asked.own = true;
+    let running = host.begin(asked);
+    let work = fake.take().await;
+    work.answer("yes").await;
+    assert_eq!(running.answer().await.text, "yes");
+}
+
+#[tokio::test]
 async fn an_answer_comes_with_its_tokens_its_place_and_what_it_took() {
     let (_nats, host, fake) = rig().await;
     let mut asked = errand(MODEL, "tiny", 1);

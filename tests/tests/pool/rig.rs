@@ -8,7 +8,7 @@ use conclave::errand::{Answers, Backend as _, Errand, OnlyAnswer};
 use conclave::openai;
 use conclave::pool::{ClusterSettings, ClusterView, Counts, HostId, On, Pool, Queue, Settings};
 use conclave_core::cluster::Placement;
-use conclave_core::endpoint::Endpoint;
+use conclave_core::endpoint::{AllowedOrigins, Endpoint};
 use conclave_core::generation::Generation;
 use conclave_core::ids::{JobId, ModelName};
 use conclave_core::inference::{Error, Inference, Progress, Request};
@@ -57,6 +57,8 @@ impl Host {
         };
         let settings = Settings {
             clusters: vec![cluster],
+            // The servers of the tests count as the host's own.
+            allowed: AllowedOrigins::default(),
             bounds: (&bounds).into(),
             ack_timeout: Duration::from_secs(5),
             ready_timeout: Duration::from_secs(10),
@@ -215,7 +217,10 @@ pub(crate) fn errand(url: &str, model: &str, job: u32) -> Errand {
     let endpoint = Endpoint::parse(url).unwrap();
     let mut request = contract::request(&endpoint, &ModelName::new(model), 1);
     request.id.job = JobId(job);
-    Errand::as_named(&request).unwrap()
+    Errand {
+        own: true,
+        ..Errand::as_named(&request).unwrap()
+    }
 }
 
 /// The same, begun again by a host that was started again.
@@ -232,7 +237,10 @@ pub(crate) struct Through(pub(crate) On);
 #[async_trait]
 impl Inference for Through {
     async fn generate(&self, request: &Request, progress: &Progress) -> Result<Generation, Error> {
-        let errand = Errand::as_named(request)?;
+        let errand = Errand {
+            own: true,
+            ..Errand::as_named(request)?
+        };
         let answer = OnlyAnswer::new(progress);
         self.0.run(&errand, &answer).await?;
         Ok(answer.take().unwrap())

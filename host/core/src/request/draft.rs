@@ -13,7 +13,7 @@ use crate::plugin::PluginChoice;
 use crate::priority::Priority;
 
 use super::check::{Check, bounds};
-use super::{DeliberationRequest, Error, Policy, Task};
+use super::{Agent, DeliberationRequest, Error, Policy, Task};
 
 /// An agent as it came in.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -162,7 +162,7 @@ impl Draft {
         if !check.violations.is_empty() {
             return Err(Error::Invalid(check.violations));
         }
-        let endpoint = permitted(endpoint, policy)?;
+        let endpoint = permitted(endpoint, &agents, policy)?;
         Ok(DeliberationRequest {
             task: Task {
                 id: self.task_id,
@@ -187,8 +187,13 @@ impl Draft {
     }
 }
 
-/// Where the request's models are served; `None` where the host itself serves them.
-fn permitted(endpoint: Option<Endpoint>, policy: &Policy) -> Result<Option<Endpoint>, Error> {
+/// Where the request's models are served; `None` where the host itself serves them. The agents' models count: a
+/// generation of another one fails where the endpoint is only in place of theirs.
+fn permitted(
+    endpoint: Option<Endpoint>,
+    agents: &[Agent],
+    policy: &Policy,
+) -> Result<Option<Endpoint>, Error> {
     let default = policy.endpoint_default.as_ref();
     let Some(endpoint) = endpoint else {
         return match default {
@@ -197,7 +202,11 @@ fn permitted(endpoint: Option<Endpoint>, policy: &Policy) -> Result<Option<Endpo
         };
     };
     let is_default = default.is_some_and(|default| default.origin() == endpoint.origin());
-    if !is_default && !policy.allowed.permits(&endpoint) {
+    let is_replaced = || {
+        let mut models = agents.iter().map(|agent| policy.replaced.get(&agent.model));
+        models.all(|replaced| replaced.is_some_and(|origins| origins.permits(&endpoint)))
+    };
+    if !is_default && !policy.allowed.permits(&endpoint) && !is_replaced() {
         return Err(Error::EndpointNotAllowed(endpoint));
     }
     Ok(Some(endpoint))
@@ -216,6 +225,7 @@ mod tests {
             endpoint_default: None,
             allowed: AllowedOrigins::new(&[Endpoint::parse("http://127.0.0.1:8000").unwrap()]),
             models: BTreeSet::new(),
+            replaced: BTreeMap::new(),
             execution_default: Execution::Direct,
             model_default: None,
             routing: Routing::default(),
@@ -332,6 +342,25 @@ mod tests {
         let mut none = draft();
         none.endpoint.clear();
         assert!(matches!(none.parse(&policy()), Err(Error::NoEndpoint)));
+    }
+
+    #[test]
+    fn an_endpoint_that_models_replace_is_for_these_models_alone() {
+        let mut policy = policy();
+        let replaced = AllowedOrigins::new(&[Endpoint::parse("http://vllm:8000").unwrap()]);
+        policy.replaced = BTreeMap::from([(ModelName::new("m"), replaced)]);
+        let mut draft = draft();
+        draft.endpoint = "http://vllm:8000/v1".into();
+        assert!(draft.clone().parse(&policy).is_ok());
+        draft.agents.push(AgentDraft {
+            id: "b".into(),
+            model: "n".into(),
+            ..AgentDraft::default()
+        });
+        assert!(matches!(
+            draft.parse(&policy),
+            Err(Error::EndpointNotAllowed(_))
+        ));
     }
 
     #[test]

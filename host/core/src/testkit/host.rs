@@ -178,6 +178,7 @@ pub fn terms() -> Terms {
     Terms {
         policy: Policy {
             models: std::collections::BTreeSet::new(),
+            replaced: std::collections::BTreeMap::new(),
             execution_default: crate::execution::Execution::Direct,
             endpoint_default: Endpoint::parse("http://127.0.0.1:8000").ok(),
             allowed: crate::endpoint::AllowedOrigins::default(),

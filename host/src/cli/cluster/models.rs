@@ -43,16 +43,8 @@ pub(super) async fn named(client: &mut Client, name: &str) -> anyhow::Result<pb:
 }
 
 fn model(one: &pb::Model, style: Style) -> String {
-    let healthy = one
-        .replicas
-        .iter()
-        .filter(|one| one.state() == State::Healthy);
-    let healthy = healthy.count();
     let name = style.bold(&clean(id(&one.name)));
-    let mut text = format!(
-        "{name}  {healthy} healthy of {} wanted ({} to {}), {} waiting\n",
-        one.replicas_wanted, one.replicas_min, one.replicas_max, one.waiting
-    );
+    let mut text = format!("{name}  {}, {} waiting\n", health(one), one.waiting);
     let rows: Vec<Vec<String>> = one.replicas.iter().map(replica).collect();
     if rows.is_empty() {
         return text;
@@ -77,6 +69,31 @@ fn model(one: &pb::Model, style: Style) -> String {
         }
     }
     text
+}
+
+/// How many of those that the host starts, and of those that run anyway, are well.
+fn health(one: &pb::Model) -> String {
+    let (by_hand, started): (Vec<_>, Vec<_>) = one
+        .replicas
+        .iter()
+        .partition(|one| one.cluster.is_empty() && !one.endpoint.is_empty());
+    let healthy = |replicas: &[&pb::Replica]| {
+        let healthy = replicas.iter().filter(|one| one.state() == State::Healthy);
+        healthy.count()
+    };
+    let mut told = Vec::new();
+    if !started.is_empty() || one.replicas_max > 0 || by_hand.is_empty() {
+        let healthy = healthy(&started);
+        let (wanted, least, most) = (one.replicas_wanted, one.replicas_min, one.replicas_max);
+        told.push(format!(
+            "{healthy} healthy of {wanted} wanted ({least} to {most})"
+        ));
+    }
+    if !by_hand.is_empty() {
+        let healthy = healthy(&by_hand);
+        told.push(format!("{healthy} healthy of {} endpoints", by_hand.len()));
+    }
+    told.join(", ")
 }
 
 fn replica(one: &pb::Replica) -> Vec<String> {
@@ -151,5 +168,32 @@ mod tests {
           1  failed   closed   0          0       3       a100     conclave-model-qwen-1-0  -
              CUDA out of memory
         ");
+        let by_hand = pb::Replica {
+            index: 0,
+            state: State::Healthy.into(),
+            endpoint: "http://10.0.0.9:8000".to_owned(),
+            ..pb::Replica::default()
+        };
+        let both = pb::Model {
+            replicas: one
+                .replicas
+                .iter()
+                .cloned()
+                .chain([by_hand.clone()])
+                .collect(),
+            ..one.clone()
+        };
+        assert_eq!(
+            health(&both),
+            "1 healthy of 2 wanted (1 to 4), 1 healthy of 1 endpoints"
+        );
+        let anyway = pb::Model {
+            replicas_wanted: 0,
+            replicas_min: 0,
+            replicas_max: 0,
+            replicas: vec![by_hand],
+            ..one
+        };
+        assert_eq!(health(&anyway), "1 healthy of 1 endpoints");
     }
 }

@@ -148,6 +148,11 @@ fn every_broken_rule_names_the_cluster_and_the_member() {
             "`clusters[0].executor.actor_resources.fast` is `-1` it must be 0 to 1000000000",
         ),
         (
+            "actors = 4",
+            "actors = 4\npython = \"/opt/python\"",
+            "`clusters[0].executor.python` is `/opt/python` it must have no `/` where `install_needs`",
+        ),
+        (
             "HF_HOME",
             "\"HF=HOME\"",
             "`clusters[0].executor.env` is `HF=HOME` it must be names of variables, without `=`",
@@ -202,8 +207,6 @@ fn executions_on_clusters_need_clusters_and_nats() {
     };
     assert_eq!(rule(&with("pool", 0)), pool);
     assert_eq!(rule(&with("job", 0)), pool);
-    let with_file = format!("{}\nevents.credentials_file = '/dev/null'", with("job", 1));
-    assert!(rule(&with_file).contains("`events.credentials_file`"));
     for sound in [with("pool", 1), with("job", 1), with("direct", 0)] {
         load_from(&sound, &[]).unwrap_or_else(|error| unreachable!("{error}\n{sound}"));
     }

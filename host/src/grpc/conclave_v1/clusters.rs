@@ -79,14 +79,16 @@ impl ConclaveV1 {
         models.sort_by(|left, right| left.name.cmp(&right.name));
         models
             .iter()
-            .map(|one| model(one, host.replicas(&one.name)))
+            .map(|one| model(one, host.replicas(&one.name).unwrap_or_default()))
             .collect()
     }
 
     async fn scale(&self, request: pb::ScaleModelRequest) -> Result<pb::Model, Refusal> {
         let name = named(&request.name, MODELS)?;
         let model = ModelName::new(name);
-        let (_, most) = self.host.clusters.replicas(&model);
+        // That the host starts none of it is told by whoever would.
+        let most = self.host.clusters.replicas(&model);
+        let most = most.map_or(u32::MAX, |(_, most)| most);
         let replicas = match request.replicas {
             None => None,
             Some(replicas) => {

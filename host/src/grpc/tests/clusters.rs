@@ -40,14 +40,13 @@ pub(super) async fn none_of_them_answers(data_dir: &Path, tasks: &Tasks) -> Arc<
     };
     let loaded = config::load(&sources).unwrap();
     let openai = loaded.config.openai(Vec::new());
-    let bounds = (&openai).into();
     let settings = Settings {
         config: &loaded.config,
         clusters: loaded.clusters,
         nats: None,
-        bounds,
+        openai: &openai,
     };
-    let direct = Arc::new(OpenAi::new(openai).unwrap());
+    let direct = Arc::new(OpenAi::new(openai.clone()).unwrap());
     let stop = CancellationToken::new();
     let clusters = Clusters::compose(settings, direct, None, Clock::system(), tasks, &stop).await;
     Arc::new(clusters.unwrap())
@@ -77,6 +76,7 @@ async fn clusters_and_models_are_told_as_they_are_configured_and_stand() {
     let by_hand = &models[1].replicas[0];
     assert_eq!(by_hand.endpoint, "http://127.0.0.1:1");
     assert!(by_hand.submission_id.is_empty());
+    assert_eq!((models[1].replicas_wanted, models[1].replicas_max), (0, 0));
 }
 
 #[tokio::test]
