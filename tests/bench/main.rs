@@ -166,7 +166,7 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
             Name::Clusters => report.clusters = Some(Box::pin(clusters::measure(count)).await?),
             Name::Savings => report.savings = savings::measure(count).await?,
             Name::Vllm => match vllm::installed() {
-                Ok(()) => report.vllm = Some(Box::pin(vllm::measure()).await?),
+                Ok(()) => report.vllm = Some(Box::pin(vllm::measure(count)).await?),
                 // Its seven gigabytes are not asked of everybody who measures something else.
                 Err(error) if options.only.is_none() => note(&format!(" left out: {error:#}"))?,
                 Err(error) => return Err(error),

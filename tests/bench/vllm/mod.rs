@@ -16,9 +16,6 @@ use crate::bare::Bare;
 use load::{AT_ONCE, Asked, ask, body, sampled};
 use server::{Counted, Server};
 
-/// Rounds of all that is compared.
-const ROUNDS: usize = 6;
-
 /// What was measured.
 #[derive(Debug, Serialize)]
 pub(crate) struct Real {
@@ -68,14 +65,14 @@ fn wave(kind: &str, number: usize) -> pb::Deliberation {
     sampled(AT_ONCE, 8).task(|task| task.description = prompt)
 }
 
-/// Starts vLLM, and measures it; nothing depends on a count.
-pub(crate) async fn measure() -> anyhow::Result<Real> {
+/// Starts vLLM, and compares in one round for each thousand of `count`.
+pub(crate) async fn measure(count: usize) -> anyhow::Result<Real> {
     let server = Server::start().await?;
     let alone = Asked::start(&server.url, 1).await?;
     let together = Asked::start(&server.url, AT_ONCE).await?;
     let bare = Bare::asking(&server.url, &body(0))?;
     let mut rounds = Vec::new();
-    for number in 0..=ROUNDS {
+    for number in 0..=count.div_ceil(1_000) {
         let mut round = Round::default();
         // In turns, and each is the first as often as the others: so all see the same machine.
         for turn in 0..3 {
