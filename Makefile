@@ -100,6 +100,9 @@ $(VLLM_WEIGHTS): | weights $(VLLM)/installed
 	@echo "setup: writing the weights for vLLM (540 MB) to $@" >&2
 	@HF_HUB_DISABLE_PROGRESS_BARS=1 TQDM_DISABLE=1 $(VLLM)/bin/python .ci/weights_for_vllm.py $(WEIGHTS) $@
 
+.PHONY: vllm
+vllm: $(VLLM_WEIGHTS) ## Install vLLM for the CPU and a model for it (7 GB), for test-full and bench.
+
 .PHONY: demo
 demo: target weights ## Run one real deliberation with a small real model, watched live.
 	cargo build -p conclave -p conclave-local-model
@@ -137,7 +140,7 @@ coverage: target $(TOOLS)/installed $(PROMTOOL) $(REGISTRY) $(RAY)/installed wei
 		&& cargo llvm-cov report --html && cargo llvm-cov report --summary-only | tail -1
 
 .PHONY: bench
-bench: target ## Run the benchmarks of tests/bench in release builds.
+bench: target $(TOOLS)/installed $(RAY)/installed ## Run the benchmarks of tests/bench in release builds.
 	cargo build --release -p conclave -p conclave-tests --bins
 	target/release/deliberations
 

@@ -21,8 +21,6 @@ pub(crate) struct Bare {
 
 impl Bare {
     pub(crate) fn of(url: &str) -> anyhow::Result<Self> {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
         // What the host sends for this agent.
         let body = serde_json::json!({
             "model": "answer:yes",
@@ -35,12 +33,27 @@ impl Bare {
             "temperature": 0.7,
             "seed": 42
         });
+        Self::asking(url, &body)
+    }
+
+    /// A client that asks for this.
+    pub(crate) fn asking(url: &str, body: &serde_json::Value) -> anyhow::Result<Self> {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
         Ok(Self {
             url: url.to_owned(),
             client: Client::builder(TokioExecutor::new()).build(connector),
             uri: format!("{url}/v1/chat/completions").parse()?,
             body: body.to_string().into(),
         })
+    }
+
+    /// The same connections, to ask for something else.
+    pub(crate) fn with_body(&self, body: &serde_json::Value) -> Self {
+        Self {
+            body: body.to_string().into(),
+            ..self.clone()
+        }
     }
 
     /// Makes so many calls at once, and reads their answers to the end.

@@ -17,11 +17,13 @@ mod plugins;
 mod processes;
 mod report;
 mod restart;
+mod savings;
 mod status;
 mod submit;
 mod swap;
 mod throughput;
 mod usage;
+mod vllm;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -51,10 +53,12 @@ enum Name {
     Swap,
     Restart,
     Clusters,
+    Savings,
+    Vllm,
 }
 
 impl Name {
-    const ALL: [(&'static str, Self); 11] = [
+    const ALL: [(&'static str, Self); 13] = [
         ("disk", Self::Disk),
         ("throughput", Self::Throughput),
         ("submit", Self::Submit),
@@ -66,6 +70,8 @@ impl Name {
         ("swap", Self::Swap),
         ("restart", Self::Restart),
         ("clusters", Self::Clusters),
+        ("savings", Self::Savings),
+        ("vllm", Self::Vllm),
     ];
 
     fn parse(text: &str) -> anyhow::Result<Self> {
@@ -158,6 +164,13 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
             Name::Swap => report.swap = Some(swap::measure(count).await?),
             Name::Restart => report.restart = Some(restart::measure().await?),
             Name::Clusters => report.clusters = Some(Box::pin(clusters::measure(count)).await?),
+            Name::Savings => report.savings = savings::measure(count).await?,
+            Name::Vllm => match vllm::installed() {
+                Ok(()) => report.vllm = Some(Box::pin(vllm::measure(count)).await?),
+                // Its seven gigabytes are not asked of everybody who measures something else.
+                Err(error) if options.only.is_none() => note(&format!(" left out: {error:#}"))?,
+                Err(error) => return Err(error),
+            },
         }
         note(&format!(" {} s\n", began.elapsed().as_secs()))?;
     }

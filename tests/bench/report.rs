@@ -10,10 +10,12 @@ use crate::memory::Memory;
 use crate::numbers::Latencies;
 use crate::plugins::Plugins;
 use crate::restart::Restart;
+use crate::savings::{self, Taken};
 use crate::status::{self, Polls};
 use crate::submit::Submits;
 use crate::swap::{self, Swaps};
 use crate::throughput::{Pair, Throughput};
+use crate::vllm::Real;
 
 /// What was measured; what was not asked for is missing.
 #[derive(Debug, Default, Serialize)]
@@ -29,6 +31,8 @@ pub(crate) struct Report {
     pub(crate) swap: Option<Swaps>,
     pub(crate) restart: Option<Restart>,
     pub(crate) clusters: Option<Ways>,
+    pub(crate) savings: Vec<Taken>,
+    pub(crate) vllm: Option<Real>,
 }
 
 /// One line of the summary.
@@ -71,6 +75,12 @@ impl Report {
         }
         if !self.isolation.is_empty() {
             isolation(text, &self.isolation)?;
+        }
+        if !self.savings.is_empty() {
+            savings::write(text, &self.savings)?;
+        }
+        if let Some(vllm) = &self.vllm {
+            vllm.write(text)?;
         }
         Ok(())
     }
@@ -178,6 +188,14 @@ impl Report {
         }
         if let Some(ways) = &self.clusters {
             rows.extend(ways_rows(ways));
+        }
+        if let Some(vllm) = &self.vllm {
+            let [least, median, most] = vllm.shares();
+            rows.push(Row {
+                what: "a bare client's tokens a second on a real vLLM that the host reaches, median (least to most of the rounds)".to_owned(),
+                figure: format!("{median:.1} % ({least:.1} to {most:.1})"),
+                goal: Some(("98 % or more".to_owned(), median >= 98.0)),
+            });
         }
         rows
     }

@@ -186,6 +186,8 @@ pub struct Load {
     pub waiting: f64,
     /// Tokens that it has generated.
     pub generated: f64,
+    /// Tokens of prompts that it has worked on: those that it found in its cache are not among them.
+    pub prompts: f64,
     /// Requests that it has finished.
     pub requests: f64,
     /// The answers that they asked for.
@@ -204,6 +206,8 @@ impl Load {
             running: sum(&page, "vllm:num_requests_running"),
             waiting: sum(&page, "vllm:num_requests_waiting"),
             generated: sum(&page, "vllm:generation_tokens_total"),
+            prompts: sum(&page, "vllm:prompt_tokens_total")
+                - sum(&page, "vllm:prompt_tokens_cached_total"),
             requests: sum(&page, "vllm:request_params_n_count"),
             choices: sum(&page, "vllm:request_params_n_sum"),
         })

@@ -12,6 +12,8 @@ pub struct Recorded {
     pub model: String,
     /// The sha256 of roles and contents, each followed by a zero byte, as hexadecimal digits.
     pub prompt_sha256: String,
+    /// Tokens of the prompt.
+    pub prompt_tokens: u32,
     /// How many answers are asked for, where that is said.
     pub n: Option<u32>,
     /// The seed.

@@ -138,6 +138,7 @@ impl Stub {
             number: 0,
             model: chat.model.clone(),
             prompt_sha256,
+            prompt_tokens: chat.prompt_tokens(),
             n: chat.n,
             seed: chat.seed,
             max_tokens: chat.max_tokens,

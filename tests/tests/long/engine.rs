@@ -19,6 +19,8 @@ pub(crate) struct Engine {
     pub(crate) client: Client,
     /// The address of vLLM.
     pub(crate) vllm: String,
+    /// How the host reaches it, where requests choose that by the label `mode`.
+    pub(crate) mode: Option<&'static str>,
     _host: Host,
     _plugins: TempDir,
 }
@@ -33,9 +35,17 @@ impl Engine {
         Self {
             client: host.client().await.unwrap(),
             vllm: vllm.to_owned(),
+            mode: None,
             _host: host,
             _plugins: plugins,
         }
+    }
+
+    /// The same deliberation, in the mode of now.
+    fn labelled(&self, mut deliberation: pb::Deliberation) -> pb::Deliberation {
+        let label = self.mode.map(|mode| ("mode".to_owned(), mode.to_owned()));
+        deliberation.labels.extend(label);
+        deliberation
     }
 
     pub(crate) async fn load(&self) -> Load {
@@ -44,9 +54,14 @@ impl Engine {
 
     /// A deliberation that completes.
     pub(crate) async fn completed(&self, deliberation: pb::Deliberation) -> pb::Deliberation {
-        let done = self.client.run(deliberation).await.unwrap();
+        let done = self.run(deliberation).await;
         assert_eq!(done.state(), State::Completed, "{done:?}");
         done
+    }
+
+    async fn run(&self, deliberation: pb::Deliberation) -> pb::Deliberation {
+        let run = self.client.run(self.labelled(deliberation));
+        run.await.unwrap()
     }
 
     /// What is counted once nothing is under way any more, with what the server generated for a last
@@ -77,7 +92,7 @@ pub(crate) async fn holds(engine: &Engine) {
     an_early_stop_ends_the_work_in_the_engine(engine).await;
 }
 
-async fn every_agent_answers_and_tokens_are_counted(engine: &Engine) {
+pub(crate) async fn every_agent_answers_and_tokens_are_counted(engine: &Engine) {
     let before = engine.load().await;
     let done = engine
         .completed(sampler(3, json!({"max_tokens": [16], "temperature": 1.0})))
@@ -129,7 +144,7 @@ async fn answers_satisfy_their_schema(engine: &Engine) {
 }
 
 async fn an_unknown_model_is_named(engine: &Engine) {
-    let done = engine.client.run(vote(&["nobody"])).await.unwrap();
+    let done = engine.run(vote(&["nobody"])).await;
     let (reason, message) = failure(&done);
     assert_eq!(reason, "ALL_AGENTS_FAILED", "{message}");
     assert!(
@@ -143,7 +158,7 @@ async fn what_is_longer_than_the_context_is_rejected(engine: &Engine) {
     let answer = vote(&[MODEL]).strategy("sample-vote", answer);
     let prompt = vote(&[MODEL]).task(|task| task.description = "word ".repeat(CONTEXT as usize));
     for long in [answer, prompt] {
-        let done = engine.client.run(long.retries(0)).await.unwrap();
+        let done = engine.run(long.retries(0)).await;
         let (reason, message) = failure(&done);
         assert_eq!(reason, "ALL_AGENTS_FAILED", "{message}");
         assert!(
@@ -160,9 +175,10 @@ fn endless(agents: usize, params: Value) -> pb::Deliberation {
     })
 }
 
-async fn a_cancel_ends_the_work_in_the_engine(engine: &Engine) {
+pub(crate) async fn a_cancel_ends_the_work_in_the_engine(engine: &Engine) {
     let params = json!({"max_tokens": [MANY], "temperature": 1.0});
-    let created = engine.client.create(endless(4, params)).await.unwrap();
+    let asked = engine.labelled(endless(4, params));
+    let created = engine.client.create(asked).await.unwrap();
     let under_way = |load: &Load| load.running >= 4.0;
     let before = Load::until(&engine.vllm, "four answers under way", under_way)
         .await
