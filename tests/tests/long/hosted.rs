@@ -23,10 +23,10 @@ async fn a_host_runs_its_own_vllm_on_an_old_cluster_and_reaches_it_in_every_mode
     let head = place.start().await.unwrap();
     let files = tempfile::tempdir().unwrap();
     let mut engine = hosted(&head, &nats, &files).await;
+    // Where the host calls vLLM itself; work in a queue is found again by its generation.
     agents_that_differ_only_by_chance_are_one_request(&engine).await;
     engine::holds(&engine).await;
     engine.mode = Some("pool");
-    agents_that_differ_only_by_chance_are_one_request(&engine).await;
     engine::holds(&engine).await;
     // A Ray job for each wave takes seconds to start.
     engine.mode = Some("job");
