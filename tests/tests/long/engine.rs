@@ -41,11 +41,12 @@ impl Engine {
         }
     }
 
-    /// The same deliberation, in the mode of now.
+    /// The same deliberation, in the mode of now, and its task without a model that only the stub knows: a
+    /// host that serves models itself refuses others.
     fn labelled(&self, mut deliberation: pb::Deliberation) -> pb::Deliberation {
         let label = self.mode.map(|mode| ("mode".to_owned(), mode.to_owned()));
         deliberation.labels.extend(label);
-        deliberation
+        deliberation.task(|task| task.model.clone_from(&task.agents[0].model))
     }
 
     pub(crate) async fn load(&self) -> Load {
