@@ -205,7 +205,7 @@ manifests-rules: ## Write the PrometheusRule of deploy/kubernetes from deploy/pr
 	$(PYTHON) deploy/kubernetes/components/monitoring/generate.py >deploy/kubernetes/components/monitoring/rules.yaml
 
 .PHONY: executor
-executor: $(RAY)/installed ## Check and test the executor of Ray clusters, which is Python.
+executor: $(TOOLS)/installed $(RAY)/installed ## Check and test the executor of Ray clusters, which is Python.
 	cd deploy/ray && $(RAY)/bin/ruff check . && $(RAY)/bin/ruff format --check . && $(RAY)/bin/mypy
 	cd deploy/ray && $(RAY)/bin/pytest --quiet
 

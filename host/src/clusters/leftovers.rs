@@ -10,7 +10,7 @@ use conclave_core::ids::DeliberationId;
 use tokio::time::sleep;
 
 use crate::dispatch::OWNER;
-use crate::pool::HostId;
+use crate::pool::{self, HostId};
 
 /// How often the cluster is asked about them: a job that waits for resources is not stopped by one order.
 const LOOK: Duration = Duration::from_secs(5);
@@ -44,7 +44,7 @@ pub(super) async fn remove(
 
 fn is_left(job: &Job, host: &HostId, resumed: &HashSet<DeliberationId>) -> bool {
     let told = |key: &str| job.metadata.get(key).map_or("", String::as_str);
-    let queue = told("conclave.queue");
+    let queue = told(pool::QUEUE);
     let is_of = |id: &DeliberationId| queue.starts_with(&format!("wave-{id}-"));
     told("conclave.kind") == "wave" && told(OWNER) == host.as_str() && !resumed.iter().any(is_of)
 }

@@ -230,7 +230,7 @@ fn saved(metrics: &Metrics, savings: &Arc<Savings>) {
     metrics.read(Reading::one(
         Kind::Counter,
         "conclave_prompt_tokens_saved",
-        "Tokens of prompts that model servers did not have to read again for that",
+        "Tokens of prompts that were not sent again for that",
         move || Some(of.prompt_tokens.load(Ordering::Relaxed) as f64),
     ));
     let of = Arc::clone(savings);

@@ -1,6 +1,6 @@
 //! Generations of one wave that differ only in their seed, as one request for several answers (`n`).
 //!
-//! The engine works on their prompt once, and has one request to schedule instead of many. Each answer
+//! Their prompt is sent and counted once, and one request is made instead of many. Each answer
 //! is handed over as soon as it is whole, so that a strategy that stops early stops as early as before;
 //! the connection is closed when nobody waits for any of them.
 //!
@@ -261,7 +261,7 @@ async fn while_wanted<T>(members: &[Member], work: impl Future<Output = T>) -> O
         join_all(members.iter().map(|member| member.mailbox.done())).await;
         if members.iter().all(|member| member.mailbox.is_over()) {
             // All have their answers: the request ends by itself.
-            pending().await
+            pending::<()>().await;
         }
     };
     tokio::select! {

@@ -268,8 +268,14 @@ impl Driver {
     async fn run_job(&self, cluster: &WaveCluster) -> Result<(), String> {
         let told = |error: cluster::Error| Chain(&error).to_string();
         let ray = &cluster.ray;
-        if pool::is_resumed(&self.request) && self.while_wanted(sleep(FIND)).await.is_none() {
-            return Ok(());
+        let is_resumed = pool::is_resumed(&self.request);
+        if is_resumed {
+            // An error is a wave that has not found all of its answers: its job runs, or is started.
+            let _ = timeout(FIND, self.run.abandoned()).await;
+            if !self.run.is_wanted() && self.leave() {
+                self.remove_left(cluster).await;
+                return Ok(());
+            }
         }
         let Package { name, zip, .. } = &*cluster.package;
         let Some(uri) = self.while_wanted(ray.upload(name, zip.clone())).await else {
@@ -349,6 +355,31 @@ impl Driver {
         }
         running.remove(&self.run.queue);
         true
+    }
+
+    /// Removes the jobs that a host before has started for the wave, whose answers were all there. What
+    /// cannot be removed now, the next start of the host removes.
+    async fn remove_left(&self, cluster: &WaveCluster) {
+        let mut lingering = Duration::ZERO;
+        while lingering < 2 * LINGER
+            && let Ok(jobs) = cluster.ray.jobs().await
+        {
+            let name = self.run.queue.as_str();
+            let of_wave = |job: &&Job| job.metadata.get(pool::QUEUE).is_some_and(|of| of == name);
+            let left: Vec<_> = jobs.iter().filter(of_wave).collect();
+            if left.is_empty() {
+                return;
+            }
+            for job in left {
+                if job.status.is_terminal() {
+                    let _ = cluster.ray.delete(&job.submission_id).await;
+                } else if lingering >= LINGER {
+                    let _ = cluster.ray.stop(&job.submission_id).await;
+                }
+            }
+            sleep(LOOK).await;
+            lingering += LOOK;
+        }
     }
 
     /// Submits the job unless the last run of the host has; its submission id.

@@ -12,6 +12,9 @@ use super::settings::Queue;
 use crate::nats::Credentials;
 use crate::openai::ApiKey;
 
+/// Where a job's metadata has the name of the queue that it takes work from.
+pub const QUEUE: &str = "conclave.queue";
+
 /// The variable with an executor's settings.
 const SETTINGS: &str = "CONCLAVE_EXECUTOR";
 
@@ -128,7 +131,7 @@ impl Executor {
                 if queue.is_pool() { "executor" } else { "wave" },
             ),
             ("conclave.cluster", &self.cluster),
-            ("conclave.queue", queue.as_str()),
+            (QUEUE, queue.as_str()),
             ("conclave.package", &package.name),
         ];
         let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned()));

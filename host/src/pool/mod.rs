@@ -45,7 +45,7 @@ pub use self::actors::ActorView;
 pub use self::cluster::ClusterView;
 pub use self::counts::Counts;
 pub use self::host_id::HostId;
-pub use self::job::{Executor, UnusableCredentials};
+pub use self::job::{Executor, QUEUE, UnusableCredentials};
 pub use self::outcome::is_between;
 pub use self::package::Package;
 pub use self::run::is_resumed;

@@ -50,7 +50,7 @@ fn bombs() -> [(&'static str, String, usize); 4] {
         (
             "one long function",
             format!("(local i32 i32) {}", step.repeat(20_000)),
-            4,
+            8,
         ),
         (
             "blocks in blocks",
