@@ -9,7 +9,7 @@ use conclave_core::cluster::{Cluster, Job};
 use conclave_core::ids::DeliberationId;
 use tokio::time::sleep;
 
-use crate::dispatch::OWNER;
+use crate::dispatch::{OWNER, RUN, this_run};
 use crate::pool::{self, HostId};
 
 /// How often the cluster is asked about them: a job that waits for resources is not stopped by one order.
@@ -46,7 +46,8 @@ fn is_left(job: &Job, host: &HostId, resumed: &HashSet<DeliberationId>) -> bool 
     let told = |key: &str| job.metadata.get(key).map_or("", String::as_str);
     let queue = told(pool::QUEUE);
     let is_of = |id: &DeliberationId| queue.starts_with(&format!("wave-{id}-"));
-    told("conclave.kind") == "wave" && told(OWNER) == host.as_str() && !resumed.iter().any(is_of)
+    let is_own = told("conclave.kind") == "wave" && told(OWNER) == host.as_str();
+    is_own && told(RUN) != this_run() && !resumed.iter().any(is_of)
 }
 
 async fn end(cluster: &dyn Cluster, job: &Job) {
@@ -69,6 +70,12 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+
+    fn begun_since(owner: &HostId) -> JobSpec {
+        let mut job = job("begun-since", "wave", owner);
+        job.metadata.insert(RUN.to_owned(), this_run().to_owned());
+        job
+    }
 
     fn job(id: &str, kind: &str, owner: &HostId) -> JobSpec {
         let metadata = [
@@ -93,6 +100,7 @@ mod tests {
         cluster.put(job("runs", "wave", &host), Life::steady());
         let kept = [
             job("resumed", "wave", &host),
+            begun_since(&host),
             job("of-another", "wave", &other),
             job("no-wave", "executor", &host),
         ];

@@ -97,6 +97,7 @@ pub struct Clusters {
     waves: WaveClusters,
     addresses: BTreeMap<String, String>,
     replicas: BTreeMap<ModelName, (u32, u32)>,
+    executions: BTreeSet<Execution>,
     direct: Arc<OpenAi>,
 }
 
@@ -187,6 +188,7 @@ impl Clusters {
             waves: parts.waves,
             addresses: parts.addresses,
             replicas,
+            executions: config.executions(),
             direct,
         })
     }
@@ -227,6 +229,7 @@ impl Clusters {
             fleet: Arc::clone(&self.fleet),
             direct: Arc::clone(&self.direct),
             pool: self.pool.clone(),
+            executions: self.executions.clone(),
         };
         Dispatcher::new(paths, self.waves.clone(), tasks)
     }

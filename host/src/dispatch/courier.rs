@@ -1,5 +1,6 @@
 //! Takes one request to a server that was chosen for it, and to another one where that is out of reach.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -38,6 +39,8 @@ pub struct Paths {
     pub direct: Arc<OpenAi>,
     /// Hands work to executors; missing where no NATS is configured.
     pub pool: Option<Arc<Pool>>,
+    /// The ways that the settings use: executors are kept for no others.
+    pub executions: BTreeSet<Execution>,
 }
 
 impl std::fmt::Debug for Paths {
@@ -179,9 +182,10 @@ impl Courier {
         }
     }
 
-    /// Whether there is a way to executors.
-    pub(super) fn has_queue(&self) -> bool {
-        self.paths.pool.is_some()
+    /// Whether generations can go this way.
+    pub(super) fn has(&self, execution: Execution) -> bool {
+        let is_used = self.paths.pool.is_some() && self.paths.executions.contains(&execution);
+        execution == Execution::Direct || is_used
     }
 
     pub(super) fn pool(&self, request: &Request) -> Result<&Arc<Pool>, Error> {

@@ -27,7 +27,7 @@ use self::waves::Waves;
 use crate::errand::OnlyAnswer;
 
 pub use self::courier::Paths;
-pub use self::waves::{OWNER, WaveCluster, WaveClusters};
+pub use self::waves::{OWNER, RUN, WaveCluster, WaveClusters, this_run};
 
 /// Runs generations wherever they belong.
 #[derive(Debug)]
@@ -65,8 +65,8 @@ impl Dispatcher {
 #[async_trait]
 impl Inference for Dispatcher {
     async fn generate(&self, request: &Request, progress: &Progress) -> Result<Generation, Error> {
-        if request.execution != Execution::Direct && !self.courier.has_queue() {
-            // It was accepted when the settings had a queue: what was accepted is not lost with that.
+        if !self.courier.has(request.execution) {
+            // It was accepted when the settings had that way: what was accepted is not lost with that.
             let direct = Request {
                 execution: Execution::Direct,
                 ..request.clone()

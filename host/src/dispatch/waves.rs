@@ -5,8 +5,8 @@
 //! killed finds the job of its last run again.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use conclave_core::chain::Chain;
 use conclave_core::cluster::{self, Cluster, Job, JobStatus};
@@ -34,11 +34,31 @@ const LINGER: Duration = Duration::from_secs(5);
 /// Jobs that a wave may have, when those before ended too early.
 const JOBS_MAX: u32 = 4;
 
+/// How often the executor's code is sent to a cluster that does not answer, and how long after the last try:
+/// as long as what a cluster has begun is waited for.
+const UPLOADS_MAX: u32 = 30;
+const UPLOAD_EVERY: Duration = Duration::from_secs(2);
+
 /// How much of a failed job's log an error holds.
 const LOG_BYTES_MAX: usize = 2_000;
 
-/// What a wave's job has in its metadata beside its queue: the id of the host whose it is.
+/// What a wave's job has in its metadata beside its queue: the id of the host whose it is, and which of its
+/// runs, between a start and an end, has submitted it.
 pub const OWNER: &str = "conclave.owner";
+pub const RUN: &str = "conclave.run";
+
+/// Tells the runs of one host apart.
+static THIS_RUN: LazyLock<String> = LazyLock::new(|| {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let millis = now.unwrap_or_default().as_millis();
+    format!("{}-{millis}", std::process::id())
+});
+
+/// The run that this is.
+#[must_use]
+pub fn this_run() -> &'static str {
+    &THIS_RUN
+}
 
 /// How long those of a wave of a host that was killed may take to find the answers that it has left: no job
 /// is started for a wave that has all.
@@ -83,7 +103,7 @@ struct Run {
     /// What its generations say of the server.
     verdict: Mutex<Option<Result<(), Error>>>,
     /// The cluster that it runs on, once one was chosen.
-    lease: watch::Sender<Option<Result<Arc<Lease>, String>>>,
+    lease: watch::Sender<Option<Result<Arc<Lease>, Arc<Error>>>>,
 }
 
 impl std::fmt::Debug for Run {
@@ -188,14 +208,20 @@ impl Member {
         let mut lease = self.0.lease.subscribe();
         let chosen = lease.wait_for(Option::is_some).await;
         let chosen = chosen.ok().and_then(|chosen| chosen.clone());
-        let none = |reason| Error::NoServer {
-            model: request.model.clone(),
-            reason,
-            retry_after: None,
-        };
-        chosen
-            .unwrap_or_else(|| Err("the wave was given up".to_owned()))
-            .map_err(none)
+        match chosen {
+            Some(Ok(lease)) => Ok(lease),
+            Some(Err(error)) => Err(again(&error)),
+            None => Err(over(request)),
+        }
+    }
+}
+
+/// For those who came when the wave had ended: they are another wave.
+fn over(request: &Request) -> Error {
+    Error::NoServer {
+        model: request.model.clone(),
+        reason: "the wave that it came with has ended".to_owned(),
+        retry_after: Some(LOOK),
     }
 }
 
@@ -219,7 +245,7 @@ impl Drop for Driver {
         drop(running);
         self.run.lease.send_if_modified(|lease| match lease {
             None => {
-                *lease = Some(Err("the host stops".to_owned()));
+                *lease = Some(Err(Arc::new(over(&self.request))));
                 true
             }
             Some(_) => false,
@@ -238,8 +264,7 @@ impl Driver {
             None => return,
             Some(Ok(lease)) => Arc::new(lease),
             Some(Err(error)) => {
-                let reason = Chain(&error).to_string();
-                self.run.lease.send_replace(Some(Err(reason)));
+                self.run.lease.send_replace(Some(Err(Arc::new(error))));
                 return;
             }
         };
@@ -253,7 +278,7 @@ impl Driver {
             tracing::warn!(queue = %self.run.queue, reason, "the job of a wave failed");
             self.pool.fail_queue(&name, &self.run.queue, &reason);
         }
-        let ended = Err("the wave has ended".to_owned());
+        let ended = Err(Arc::new(over(&self.request)));
         self.run.lease.send_replace(Some(ended));
         let verdict = lock(&self.run.verdict).take();
         // Nobody else has it once all have gone.
@@ -278,10 +303,20 @@ impl Driver {
             }
         }
         let Package { name, zip, .. } = &*cluster.package;
-        let Some(uri) = self.while_wanted(ray.upload(name, zip.clone())).await else {
-            return Ok(());
+        let mut tries_left = UPLOADS_MAX;
+        let uri = loop {
+            let Some(uploaded) = self.while_wanted(ray.upload(name, zip.clone())).await else {
+                return Ok(());
+            };
+            match uploaded {
+                // The dashboard may be away for a moment.
+                Err(error) if error.is_retryable() && tries_left > 1 => tries_left -= 1,
+                uploaded => break uploaded.map_err(told)?,
+            }
+            if self.while_wanted(sleep(UPLOAD_EVERY)).await.is_none() {
+                return Ok(());
+            }
         };
-        let uri = uri.map_err(told)?;
         let mut id = self.submit(cluster, &uri).await?;
         let mut lingering = Duration::ZERO;
         let mut jobs_left = JOBS_MAX;
@@ -410,6 +445,7 @@ impl Driver {
         let mut job = job.map_err(|error| error.to_string())?;
         let owner = self.pool.host().to_string();
         job.metadata.insert(OWNER.to_owned(), owner);
+        job.metadata.insert(RUN.to_owned(), this_run().to_owned());
         cluster.ray.submit(&job).await.map_err(told)?;
         Ok(id)
     }

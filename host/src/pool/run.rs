@@ -62,8 +62,7 @@ impl Run<'_> {
         }
         let begun = match self.begin(&mut waiting, &work, resumed).await {
             Err(error) if error.is_retryable() && !cluster.is_connected() => {
-                // It is tried again by the same name, and then what is queued of it is found.
-                waiting.is_queued = false;
+                waiting.is_tried_again = true;
                 return Err(Cluster::away(errand));
             }
             begun => begun?,
@@ -300,6 +299,8 @@ struct Waiting<'a> {
     until: Instant,
     is_queued: bool,
     has_ended: bool,
+    /// It may be queued, and whoever waits asks by the same name again: then it is found.
+    is_tried_again: bool,
 }
 
 impl<'a> Waiting<'a> {
@@ -312,6 +313,7 @@ impl<'a> Waiting<'a> {
             until: Instant::now() + run.errand.request.timeout,
             is_queued: false,
             has_ended: false,
+            is_tried_again: false,
         }
     }
 
@@ -336,6 +338,9 @@ impl Drop for Waiting<'_> {
             return;
         }
         cluster.waiters.give_up(self.id);
+        if self.is_tried_again {
+            return;
+        }
         self.run.orders.cancel(Order {
             cluster: Arc::clone(cluster),
             id: self.id.to_owned(),
