@@ -16,7 +16,8 @@ use conclave_core::cluster::Cluster;
 use conclave_core::endpoint::AllowedOrigins;
 use conclave_core::execution::Execution;
 use conclave_core::fleet::{
-    ClusterPlan, ExecutorJob, Fleet, FleetPorts, FleetSettings, ModelPlan, Package as FleetPackage,
+    ClusterPlan, ExecutorJob, Fleet, FleetPorts, FleetSettings, JobState, ModelPlan,
+    Package as FleetPackage,
 };
 use conclave_core::ids::ModelName;
 use conclave_core::request::DeliberationRequest;
@@ -293,19 +294,23 @@ async fn expect_executors(fleet: Arc<Fleet>, pool: Arc<Pool>) {
     let mut known = BTreeMap::new();
     loop {
         for cluster in fleet.status().clusters {
-            if let Some(failed) = cluster.executor.as_ref().filter(|one| !one.is_hopeful) {
-                let error = failed.last_error.as_deref().unwrap_or_default();
-                pool.despair(
-                    &cluster.name,
-                    &format!("its executor does not start: {error}"),
-                );
-            }
-            let executor = cluster.executor.filter(|_| cluster.executes);
-            let Some(job) = executor.and_then(|executor| executor.submission_id) else {
+            let Some(executor) = cluster.executor else {
                 continue;
             };
-            let before = known.insert(cluster.name.clone(), job.clone());
-            if before.is_none_or(|before| before != job) {
+            if !executor.is_hopeful {
+                let error = executor.last_error.unwrap_or_default();
+                let reason = format!("its executor does not start: {error}");
+                pool.despair(&cluster.name, &reason);
+                continue;
+            }
+            let job = executor.submission_id.filter(|_| cluster.executes);
+            let is_new = job.is_some_and(|job| {
+                let before = known.insert(cluster.name.clone(), job.clone());
+                before.is_none_or(|before| before != job)
+            });
+            // Before its job runs nobody can be heard.
+            let starts = matches!(executor.state, JobState::Waiting | JobState::Pending);
+            if is_new || starts {
                 pool.expect(&cluster.name);
             }
         }
