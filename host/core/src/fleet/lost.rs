@@ -1,10 +1,13 @@
-//! Replicas on clusters that are lost: others take their places.
+//! Replicas on clusters that are lost: others take their places, until they serve or the lost are back.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::cluster::{Job, JobStatus};
+
 use super::breaker::BreakerState;
+use super::managed::JobState;
 use super::state::{Replica, State};
 use super::wishes::ClusterWish;
 
@@ -14,7 +17,7 @@ const LOST_AFTER: Duration = Duration::from_secs(60);
 
 impl State {
     /// Lets go of replicas that are lost with their clusters, where another cluster can run them. Should
-    /// such a cluster answer again, their jobs are strays there.
+    /// such a cluster answer again, their jobs are strays there, if those elsewhere serve by then.
     pub(super) fn leave_lost(&mut self, model: usize, now: Instant) {
         for at in 0..self.models[model].replicas.len() {
             let state = &self.models[model];
@@ -27,19 +30,63 @@ impl State {
                 continue;
             }
             let name = self.clusters[home].plan.name.clone();
-            let replica = &mut self.models[model].replicas[at];
             tracing::warn!(
                 cluster = name,
                 submission_id = replica.job.submission_id(),
                 "a replica is lost with its cluster"
             );
-            replica.home = None;
-            let server = replica.server.take();
             let reason = format!("lost with cluster `{name}`, which does not answer");
-            replica.job.abandon(reason, now);
-            if let Some(id) = server {
-                self.servers.remove(&id);
-            }
+            self.leave_home(model, at, reason, now);
+        }
+    }
+
+    /// Lets go of a replica that does not serve yet, where the cluster that had it before answers again and
+    /// runs it still: its job elsewhere is a stray there, and it has no home.
+    pub(super) fn leave_substitute(
+        &mut self,
+        place: usize,
+        model: usize,
+        number: u32,
+        jobs: &[&Job],
+        now: Instant,
+    ) {
+        let state = &self.models[model];
+        let mut replicas = state.replicas.iter();
+        let Some(at) = replicas.position(|one| one.number == number) else {
+            return;
+        };
+        let replica = &state.replicas[at];
+        let Some(home) = replica.home.filter(|home| *home != place) else {
+            return;
+        };
+        let job = &replica.job;
+        let serves = matches!(job.state, JobState::Healthy | JobState::Draining);
+        // One that ran before the host looked may serve already: the first probe says.
+        let may_serve = job.adopted && job.probed.is_none();
+        let is_usable = state.clusters.contains(&place) && self.clusters[place].wish.is_none();
+        let runs = jobs.iter().any(|job| job.status == JobStatus::Running);
+        if serves || may_serve || !is_usable || !runs || number >= state.target() {
+            return;
+        }
+        let name = self.clusters[place].plan.name.clone();
+        tracing::info!(
+            cluster = name,
+            "a cluster is back before what stands in for a replica of its own serves"
+        );
+        if let Some(id) = job.submission_id() {
+            // It is not taken back in turn, should the first probes here fail.
+            self.clusters[home].strays.add(id, now);
+        }
+        let reason = format!("cluster `{name}`, which runs it still, answers again");
+        self.leave_home(model, at, reason, now);
+    }
+
+    fn leave_home(&mut self, model: usize, at: usize, reason: String, now: Instant) {
+        let replica = &mut self.models[model].replicas[at];
+        replica.home = None;
+        replica.job.abandon(reason, now);
+        if let Some(id) = replica.server.take() {
+            self.servers.remove(&id);
         }
     }
 

@@ -110,6 +110,7 @@ impl State {
             return;
         }
         if let Target::Replica(model, number) = target {
+            self.leave_substitute(place, model, number, &candidates, now);
             self.make_room_for(place, model, number, now);
         }
         let keeps = self.job_of(place, target).and_then(|managed| {

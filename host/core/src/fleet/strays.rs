@@ -49,6 +49,15 @@ impl Strays {
         }
     }
 
+    /// Has a job whose keeper has moved to another cluster: it is told to stop at the next look.
+    pub(super) fn add(&mut self, submission_id: &str, now: Instant) {
+        let stray = Stray {
+            since: now,
+            told: None,
+        };
+        self.0.insert(submission_id.to_owned(), stray);
+    }
+
     /// Whether a job that is not kept is to be told to stop now, after so much notice.
     fn tells(&mut self, job: &Job, notice: Duration, now: Instant) -> bool {
         let stray = self.0.entry(job.submission_id.clone()).or_insert(Stray {
