@@ -157,6 +157,8 @@ impl Host {
         let flags = [
             ("server.data_dir", data.path().display().to_string()),
             ("events.nats_url", nats.url()),
+            // An executor is kept where something may go that way.
+            ("inference.execution", "pool".to_owned()),
             ("inference.allowed_endpoints", format!("{stub},{watched}")),
             ("clusters", cluster),
         ];
