@@ -21,6 +21,14 @@ pub fn proportional_bytes(pid: u32) -> anyhow::Result<u64> {
     of_file(pid, "smaps_rollup", "Pss:")
 }
 
+/// Bytes of files that a process has mapped and in memory now, as those of its program that have run.
+///
+/// # Errors
+/// When the process is gone.
+pub fn mapped_bytes(pid: u32) -> anyhow::Result<u64> {
+    of_file(pid, "status", "RssFile:")
+}
+
 /// The most bytes of a process that were in memory at once since its start, or since
 /// [`reset_peak`].
 ///

@@ -2,12 +2,13 @@
 //!
 //! A backend may run them together, if it knows which they are and that no more will come.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use tokio::sync::watch;
 
-use crate::ids::Actor;
+use crate::ids::{Actor, JobId};
 
 /// One wave of one plugin call.
 #[derive(Debug)]
@@ -17,6 +18,7 @@ pub struct Wave {
     /// Whether anything was asked for in it, what the journal answers included.
     asked: AtomicBool,
     size: AtomicU32,
+    arrived: watch::Sender<BTreeSet<JobId>>,
     closed: watch::Sender<bool>,
 }
 
@@ -42,6 +44,7 @@ impl Wave {
             number,
             asked: AtomicBool::new(false),
             size: AtomicU32::new(0),
+            arrived: watch::Sender::default(),
             closed: watch::Sender::new(false),
         })
     }
@@ -81,6 +84,21 @@ impl Wave {
         self.size.load(Ordering::Relaxed)
     }
 
+    /// Notes that a generation of it has come to where it is sent from, alone or with others; one that is tried
+    /// again comes again.
+    pub fn arrive(&self, job: JobId) {
+        self.arrived.send_if_modified(|arrived| arrived.insert(job));
+    }
+
+    /// Waits until all of it have come to where they are sent from.
+    pub async fn complete(&self) {
+        self.closed().await;
+        let size = self.size() as usize;
+        // The sender is a field of self.
+        let mut arrived = self.arrived.subscribe();
+        let _ = arrived.wait_for(|arrived| arrived.len() >= size).await;
+    }
+
     /// Waits until the plugin waits, so that no more will come.
     pub async fn closed(&self) {
         // The sender is a field of self.
@@ -113,5 +131,24 @@ mod tests {
         second.asked();
         let third = second.next();
         assert_eq!((third.id().1, second.size()), (2, 0));
+    }
+
+    #[test]
+    fn a_wave_is_complete_when_each_of_it_has_come_and_no_more_will() {
+        let wave = Wave::first(Actor::STRATEGY);
+        for job in 1..=2 {
+            wave.asked();
+            wave.join();
+            wave.arrive(JobId(job));
+        }
+        let complete = || wave.complete().now_or_never().is_some();
+        assert!(!complete(), "it is still open");
+        wave.asked();
+        wave.join();
+        wave.close();
+        wave.arrive(JobId(1));
+        assert!(!complete(), "the third has not come");
+        wave.arrive(JobId(3));
+        assert!(complete());
     }
 }

@@ -17,7 +17,6 @@ use conclave_core::inference::{Error, Progress, Request};
 use conclave_core::tasks::Tasks;
 use conclave_core::wave::Wave;
 use futures::future::join_all;
-use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::again::again;
@@ -50,16 +49,8 @@ pub(super) struct Gathering {
     savings: Arc<Savings>,
 }
 
-/// The waves that are being put together, by their address.
-type Waves = HashMap<usize, Arrived>;
-
-#[derive(Debug, Default)]
-struct Arrived {
-    count: u32,
-    /// Told when another one came.
-    more: Arc<Notify>,
-    groups: Vec<Arc<Group>>,
-}
+/// What of each wave is being put together, by the wave's address.
+type Waves = HashMap<usize, Vec<Arc<Group>>>;
 
 /// Generations that ask for the same.
 #[derive(Debug)]
@@ -113,11 +104,8 @@ impl Gathering {
             mailbox: Arc::clone(&waiting.mailbox),
         };
         let mut open = lock(&self.open);
-        let arrived = open.entry(address(&request.wave)).or_default();
-        arrived.count += 1;
-        arrived.more.notify_waiters();
-        let mut groups = arrived.groups.iter();
-        if let Some(group) = groups.find(|group| group.fits(request)) {
+        let groups = open.entry(address(&request.wave)).or_default();
+        if let Some(group) = groups.iter().find(|group| group.fits(request)) {
             lock(&group.members).push(member);
             return waiting;
         }
@@ -125,7 +113,7 @@ impl Gathering {
             request: request.clone(),
             members: Mutex::new(vec![member]),
         });
-        arrived.groups.push(Arc::clone(&group));
+        groups.push(Arc::clone(&group));
         drop(open);
         let leading = Leading {
             courier: Arc::clone(&self.courier),
@@ -159,7 +147,7 @@ impl Drop for Leading {
 impl Leading {
     async fn run(self) {
         // Who comes later than that goes with another group.
-        let _ = timeout(COMPANY, self.all_arrived()).await;
+        let _ = timeout(COMPANY, self.group.request.wave.complete()).await;
         self.close();
         let mut members = lock(&self.group.members).clone();
         members.retain(|member| !member.mailbox.is_left());
@@ -168,41 +156,12 @@ impl Leading {
         join_all(requests.map(|members| self.ask(members))).await;
     }
 
-    /// Waits until the whole wave is here.
-    async fn all_arrived(&self) {
-        let wave = &self.group.request.wave;
-        wave.closed().await;
-        loop {
-            let more = {
-                let open = lock(&self.open);
-                match open.get(&address(wave)) {
-                    Some(arrived) if arrived.count < wave.size() => Arc::clone(&arrived.more),
-                    _ => return,
-                }
-            };
-            let more = more.notified();
-            tokio::pin!(more);
-            more.as_mut().enable();
-            let complete = {
-                let open = lock(&self.open);
-                open.get(&address(wave))
-                    .is_none_or(|arrived| arrived.count >= wave.size())
-            };
-            if complete {
-                return;
-            }
-            more.await;
-        }
-    }
-
     fn close(&self) {
         let address = address(&self.group.request.wave);
         let mut open = lock(&self.open);
-        if let Some(arrived) = open.get_mut(&address) {
-            arrived
-                .groups
-                .retain(|group| !Arc::ptr_eq(group, &self.group));
-            if arrived.groups.is_empty() {
+        if let Some(groups) = open.get_mut(&address) {
+            groups.retain(|group| !Arc::ptr_eq(group, &self.group));
+            if groups.is_empty() {
                 open.remove(&address);
             }
         }

@@ -65,6 +65,7 @@ impl Dispatcher {
 #[async_trait]
 impl Inference for Dispatcher {
     async fn generate(&self, request: &Request, progress: &Progress) -> Result<Generation, Error> {
+        request.wave.arrive(request.id.job);
         if !self.courier.has(request.execution) {
             // It was accepted when the settings had that way: what was accepted is not lost with that.
             let direct = Request {
