@@ -6,7 +6,6 @@ use std::time::Duration;
 use conclave_core::inference::Request;
 use tokio::time::timeout;
 
-use super::super::again::again;
 use super::super::courier::Courier;
 use super::{Run, Running, WaveClusters, lock, over};
 use crate::pool::Pool;
