@@ -40,6 +40,14 @@ pub struct Rank {
     pub own: Option<u8>,
 }
 
+impl Rank {
+    /// What ranks are compared by: the least is served first.
+    #[must_use]
+    pub fn order(&self) -> (Reverse<Priority>, u8) {
+        (Reverse(self.deliberation), self.own.unwrap_or(OWN_DEFAULT))
+    }
+}
+
 /// A place in the queue: the least is served first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Turn {
@@ -114,9 +122,10 @@ impl Slots {
                 state.free -= 1;
                 return Slot(Arc::clone(self));
             }
+            let (deliberation, own) = rank.order();
             let turn = Turn {
-                deliberation: Reverse(rank.deliberation),
-                own: rank.own.unwrap_or(OWN_DEFAULT),
+                deliberation,
+                own,
                 came: state.came,
             };
             state.came += 1;

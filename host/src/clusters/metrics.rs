@@ -155,7 +155,7 @@ fn queues(metrics: &Metrics, pool: Option<&Arc<Pool>>) {
 
 fn counts(metrics: &Metrics, pool: Option<&Arc<Pool>>) {
     type Read = fn(&Counts) -> &AtomicU64;
-    let readings: [(&'static str, &'static str, Read); 8] = [
+    let readings: [(&'static str, &'static str, Read); 11] = [
         (
             "conclave_pool_published",
             "Generations that were queued for executors",
@@ -195,6 +195,21 @@ fn counts(metrics: &Metrics, pool: Option<&Arc<Pool>>) {
             "conclave_pool_lost",
             "Generations that were lost with their cluster, and may be tried elsewhere",
             |counts| &counts.lost,
+        ),
+        (
+            "conclave_pool_found",
+            "Results whose message was missed, and that were found in their stream",
+            |counts| &counts.found,
+        ),
+        (
+            "conclave_pool_cancels_lost",
+            "Orders to cancel that could not be carried out: the generations ran to their end or deadline",
+            |counts| &counts.cancels_lost,
+        ),
+        (
+            "conclave_pool_progress_lost",
+            "Pieces of progress that came faster than they were taken",
+            |counts| &counts.progress_lost,
         ),
     ];
     for (name, help, read) in readings {

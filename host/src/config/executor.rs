@@ -28,7 +28,7 @@ pub struct Executor {
     /// The command of the Python on the cluster's nodes; `python` where not set. With `install_needs` it is
     /// a name, `python` or `python3`, and no path: Ray puts the one that has what it installs into the PATH.
     pub python: String,
-    /// Whether Ray installs what the executor needs, pinned, when it starts; `true` where not set. `false`
+    /// Whether Ray installs what the executor needs when it starts; `true` where not set. `false`
     /// where the nodes have it, or reach no package index.
     pub install_needs: bool,
     /// The NATS servers as the cluster reaches them; those of `events.nats_url` where not set.

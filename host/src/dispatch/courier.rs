@@ -109,7 +109,8 @@ impl Courier {
                 lease.failed(&error);
             }
             let tried = out_of_reach.len() + lost.len();
-            let may_go = matches!(error, Error::Unavailable { .. } | Error::Overloaded { .. });
+            let may_go = error.is_wait()
+                || matches!(error, Error::Unavailable { .. } | Error::Overloaded { .. });
             let elsewhere = may_go && !noting.has_begun() && tried < SERVERS_TRIED_MAX;
             if !elsewhere || !self.has_another(request, choices, &out_of_reach, &lost) {
                 return Err(error);

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use conclave_core::generation::{Generation, Sampling};
 use conclave_core::inference::{Error, Progress, Request};
+use conclave_core::slots::Rank;
 use conclave_core::tasks::Tasks;
 use conclave_core::wave::Wave;
 use futures::future::join_all;
@@ -173,6 +174,10 @@ impl Leading {
             return;
         };
         let shared = Shared::new(members, &self.savings);
+        let request = &Request {
+            rank: most_urgent(members).unwrap_or(request.rank),
+            ..request.clone()
+        };
         let delivering = self.courier.deliver(request, members.len(), &shared);
         let Some(delivered) = while_wanted(members, delivering).await else {
             return;
@@ -253,6 +258,12 @@ fn together(members: &mut [Member], choices_max: usize) -> impl Iterator<Item = 
     members
         .chunk_by(move |one, next| is_drawn_after(seed(one), seed(next)))
         .flat_map(move |members| members.chunks(choices_max))
+}
+
+/// The rank of the member that is to be served first: the others come with it.
+fn most_urgent(members: &[Member]) -> Option<Rank> {
+    let ranks = members.iter().map(|member| member.request.rank);
+    ranks.min_by_key(Rank::order)
 }
 
 /// Whether an engine that draws one answer with the first seed draws the next one with the second.

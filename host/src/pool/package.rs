@@ -19,7 +19,7 @@ pub struct Package {
     pub name: String,
     /// The archive.
     pub zip: Vec<u8>,
-    /// What it needs, one requirement an item, pinned.
+    /// What it needs, one requirement an item, with the versions that were tried.
     pub requirements: Vec<String>,
 }
 

@@ -132,7 +132,7 @@ impl Run<'_> {
         let (cluster, errand) = (self.cluster, self.errand);
         cluster.ready(self.ready_timeout, errand).await?;
         if !resumed && let Some(silence) = cluster.silence(self.queue, false) {
-            return Err(unavailable(errand, silence));
+            return Err(Cluster::silent(errand, self.queue, silence));
         }
         let mut may_be_there = resumed;
         for _ in 0..TRIES {

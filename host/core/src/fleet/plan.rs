@@ -128,6 +128,8 @@ pub struct FleetSettings {
     pub poll_interval: Duration,
     /// The same while something there starts or stops; the pace of everything else that needs a clock.
     pub poll_interval_starting: Duration,
+    /// How long a cluster may take to tell its jobs, before it counts as one that does not answer.
+    pub poll_timeout: Duration,
     /// How often a server is probed.
     pub probe_interval: Duration,
     /// So many probes in a row fail before a healthy server is unhealthy.
@@ -159,6 +161,7 @@ impl Default for FleetSettings {
         Self {
             poll_interval: Duration::from_secs(1),
             poll_interval_starting: Duration::from_millis(200),
+            poll_timeout: Duration::from_secs(10),
             probe_interval: Duration::from_secs(2),
             probe_failures_max: 3,
             breaker: BreakerSettings::default(),

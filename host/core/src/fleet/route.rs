@@ -111,6 +111,12 @@ impl State {
         if candidates.iter().any(|one| !excepted(one.key.0)) {
             candidates.retain(|one| !excepted(one.key.0));
         }
+        let does = |one: &Candidate<(ServerId, Option<usize>)>| {
+            !self.servers[&one.key.0].has_failed_lately(now)
+        };
+        if candidates.iter().any(|one| one.has_room && does(one)) {
+            candidates.retain(does);
+        }
         let lost = |pool: Option<usize>| {
             pool.is_some_and(|place| !self.clusters[place].breaker.permits(now))
         };

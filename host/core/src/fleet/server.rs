@@ -13,6 +13,10 @@ use super::breaker::{Breaker, Ticket, Verdict};
 use super::managed::Managed;
 use super::state::{ModelState, State};
 
+/// How long a server at which a generation failed is avoided where another one has room: as long as a
+/// generation's retries take. A breaker opens after several failures; one generation must not make them all.
+const AVOIDED: Duration = Duration::from_secs(5);
+
 /// A server's number, never used again.
 pub(super) type ServerId = u64;
 
@@ -48,6 +52,8 @@ pub(super) struct Server {
     /// Since when all probes have failed.
     pub(super) ill_since: Option<Instant>,
     pub(super) last_error: Option<String>,
+    /// When a generation failed there last, unless one has succeeded since.
+    pub(super) failed_at: Option<Instant>,
     pub(super) breaker: Breaker,
 }
 
@@ -55,6 +61,12 @@ impl Server {
     /// Whether it serves, had it room.
     pub(super) fn serves(&self) -> bool {
         self.ready && !self.draining
+    }
+
+    /// Whether a generation has failed there so lately that its next try had better go elsewhere.
+    pub(super) fn has_failed_lately(&self, now: Instant) -> bool {
+        self.failed_at
+            .is_some_and(|at| now.duration_since(at) < AVOIDED)
     }
 }
 
@@ -112,6 +124,7 @@ impl State {
             probes_failed: 0,
             ill_since: None,
             last_error: None,
+            failed_at: None,
             breaker,
         }
     }
@@ -225,6 +238,11 @@ impl State {
         server.outstanding -= 1;
         server.tokens -= u64::from(grant.tokens);
         server.breaker.report(grant.ticket, verdict, now);
+        match verdict {
+            Verdict::Succeeded => server.failed_at = None,
+            Verdict::Failed(_) => server.failed_at = Some(now),
+            Verdict::Nothing => (),
+        }
         let model = server.model;
         if let Some(place) = model {
             if matches!(verdict, Verdict::Succeeded) {

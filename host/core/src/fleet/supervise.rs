@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::chain::Chain;
@@ -78,17 +78,25 @@ impl Supervision {
     }
 
     async fn look(&self, place: usize, cluster: &dyn Cluster) {
-        let ticket = self.shared.with(|state, now, _| {
+        let passed = self.shared.with(|state, now, _| {
             let breaker = &mut state.clusters[place].breaker;
-            breaker.permits(now).then(|| breaker.pass())
+            let ticket = breaker.permits(now).then(|| breaker.pass());
+            ticket.map(|ticket| (ticket, state.settings.poll_timeout))
         });
-        let Some(ticket) = ticket else {
+        let Some((ticket, within)) = passed else {
             return;
         };
-        let jobs = match cluster.jobs().await {
+        // One that hangs must be known as lost as soon as one that refuses.
+        let jobs = match timeout(within, cluster.jobs()).await {
+            Ok(jobs) => jobs.map_err(|error| Chain(&error).to_string()),
+            Err(_) => Err(format!(
+                "it did not tell its jobs within {} s",
+                within.as_secs()
+            )),
+        };
+        let jobs = match jobs {
             Ok(jobs) => jobs,
-            Err(error) => {
-                let cause = Chain(&error).to_string();
+            Err(cause) => {
                 self.shared.with(|state, now, served| {
                     let seen = &mut state.clusters[place];
                     seen.breaker

@@ -76,6 +76,7 @@ pub struct ScriptedCluster {
 struct State {
     jobs: BTreeMap<String, Entry>,
     unreachable: bool,
+    hangs: bool,
     polls: usize,
     submitted: Vec<JobSpec>,
     stopped: Vec<String>,
@@ -180,6 +181,11 @@ impl ScriptedCluster {
         lock(&self.state).unreachable = unreachable;
     }
 
+    /// Has it take questions for its jobs from now on, and answer none.
+    pub fn hang(&self) {
+        lock(&self.state).hangs = true;
+    }
+
     /// How often it was asked for its jobs.
     #[must_use]
     pub fn polls(&self) -> usize {
@@ -253,7 +259,14 @@ impl Cluster for ScriptedCluster {
     }
 
     async fn jobs(&self) -> Result<Vec<Job>, Error> {
-        lock(&self.state).polls += 1;
+        let hangs = {
+            let mut state = lock(&self.state);
+            state.polls += 1;
+            state.hangs
+        };
+        if hangs {
+            std::future::pending::<()>().await;
+        }
         self.answer(|state, now| {
             let entries = state.jobs.values();
             entries.map(|entry| entry.job(now, &self.node_ip)).collect()

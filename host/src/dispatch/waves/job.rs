@@ -24,6 +24,9 @@ const JOBS_MAX: u32 = 4;
 const UPLOADS_MAX: u32 = 30;
 const UPLOAD_EVERY: Duration = Duration::from_secs(2);
 
+/// How often a cluster may not answer for a job of which nobody waits for anything any more.
+const UNHEARD_MAX: u32 = 30;
+
 /// How much of a failed job's log an error holds.
 const LOG_BYTES_MAX: usize = 2_000;
 
@@ -45,20 +48,24 @@ impl Driver {
                 return Ok(());
             }
         }
-        let Some(uploaded) = self.upload(cluster).await else {
+        let Some(mut id) = self.start(cluster).await? else {
             return Ok(());
         };
-        let uri = uploaded.map_err(told)?;
-        let mut id = self.submit(cluster, &uri).await?;
         let mut lingering = Duration::ZERO;
+        let mut unheard = 0;
         let mut jobs_left = JOBS_MAX;
         loop {
             sleep(LOOK).await;
             let wanted = self.run.is_wanted();
             let jobs = match ray.jobs().await {
                 Ok(jobs) => jobs,
-                // The dashboard may be down while the job runs.
-                Err(error) if error.is_retryable() && wanted => continue,
+                // The dashboard may be down while the job runs, or is to be removed.
+                Err(error) if error.is_retryable() && (wanted || unheard < UNHEARD_MAX) => {
+                    unheard += u32::from(!wanted);
+                    continue;
+                }
+                // What is left of the job, the next start of the host removes.
+                Err(_) if self.leave() => return Ok(()),
                 Err(error) => return Err(told(error)),
             };
             let job = jobs.into_iter().find(|job| job.submission_id == id);
@@ -77,7 +84,10 @@ impl Driver {
                             "{JOBS_MAX} jobs ended before the wave was complete"
                         ));
                     }
-                    id = self.submit(cluster, &uri).await?;
+                    let Some(next) = self.start(cluster).await? else {
+                        return Ok(());
+                    };
+                    id = next;
                 }
                 Some(status) if status.is_terminal() && !wanted => {
                     // What is left of it is of no use; the next start of the host removes it otherwise.
@@ -85,7 +95,10 @@ impl Driver {
                     if self.leave() {
                         return Ok(());
                     }
-                    id = self.submit(cluster, &uri).await?;
+                    let Some(next) = self.start(cluster).await? else {
+                        return Ok(());
+                    };
+                    id = next;
                 }
                 Some(_) if wanted => {}
                 None if wanted => return Err(format!("the cluster forgot its job `{id}`")),
@@ -97,6 +110,16 @@ impl Driver {
                     let _ = ray.stop(&id).await;
                 }
             }
+        }
+    }
+
+    /// Submits a job, with the executor's code sent there anew, since a cluster forgets it after some minutes;
+    /// its submission id. `None` where nobody waits any more.
+    async fn start(&self, cluster: &WaveCluster) -> Result<Option<String>, String> {
+        match self.upload(cluster).await {
+            None => Ok(None),
+            Some(Err(error)) => Err(Chain(&error).to_string()),
+            Some(Ok(uri)) => self.submit(cluster, &uri).await.map(Some),
         }
     }
 

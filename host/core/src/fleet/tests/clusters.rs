@@ -1,3 +1,5 @@
+use tokio::time::Instant;
+
 use super::*;
 use crate::testkit::cluster::Life;
 
@@ -223,4 +225,18 @@ async fn names_that_are_not_known_are_told_and_change_nothing() {
     assert!(matches!(error, SteerError::NotKept(_)));
     assert_eq!(world.fleet.status().clusters[0].wish, None);
     assert_eq!(world.book.kept(), Wishes::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_hangs_is_known_as_lost_within_a_minute_and_its_replicas_are_placed_elsewhere()
+ {
+    let (world, [a, b]) = two(2..=2);
+    a.hang();
+    let began = Instant::now();
+    let status = world.until_healthy(2).await;
+    assert_eq!(homes(&status), ["b", "b"]);
+    assert!(began.elapsed() < 90 * SECOND, "{:?}", began.elapsed());
+    let error = status.clusters[0].last_error.as_ref().unwrap();
+    assert_eq!(error, "it did not tell its jobs within 10 s");
+    assert_eq!(b.submitted().len(), 2);
 }

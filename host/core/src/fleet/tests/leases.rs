@@ -279,3 +279,28 @@ async fn a_server_that_probes_find_ill_gets_nothing_until_they_find_it_well() {
     drop(world.lease_now());
     world.ended().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_has_just_failed_is_avoided_while_another_one_has_room() {
+    let plan = ModelPlan {
+        slots: 2,
+        endpoints: vec![endpoint("http://one"), endpoint("http://two")],
+        ..model("m")
+    };
+    let world = World::new(Parts {
+        models: vec![plan],
+        ..Parts::default()
+    });
+    let failed = world.lease_now();
+    let preferred = failed.endpoint.clone();
+    let error = unavailable(&failed);
+    failed.failed(&error);
+    let others = [world.lease_now(), world.lease_now()];
+    assert!(others.iter().all(|lease| lease.endpoint != preferred));
+    // Where nothing else has room, it is better than nothing.
+    let rest = world.lease_now();
+    assert_eq!(rest.endpoint, preferred);
+    drop((others, rest));
+    tokio::time::sleep(6 * SECOND).await;
+    assert_eq!(world.lease_now().endpoint, preferred);
+}
