@@ -105,6 +105,8 @@ impl Gathering {
             mailbox: Arc::clone(&waiting.mailbox),
         };
         let mut open = lock(&self.open);
+        // Whoever waits until the wave is complete must find this one among the members.
+        request.wave.arrive(request.id.job);
         let groups = open.entry(address(&request.wave)).or_default();
         if let Some(group) = groups.iter().find(|group| group.fits(request)) {
             lock(&group.members).push(member);
@@ -315,6 +317,13 @@ mod tests {
             .map(|members| members.iter().map(|one| one.request.id.job.0).collect())
             .collect();
         assert_eq!(jobs, [vec![2, 6], vec![3, 5], vec![7, 1], vec![4]]);
+    }
+
+    #[test]
+    fn a_request_for_several_goes_at_the_rank_of_the_most_urgent() {
+        let mut members = [1, 2, 3].map(|job| member(job, Some(job)));
+        members[1].request.rank.own = Some(10);
+        assert_eq!(most_urgent(&members).unwrap().own, Some(10));
     }
 
     #[tokio::test]

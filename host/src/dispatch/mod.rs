@@ -50,6 +50,8 @@ impl Dispatcher {
     }
 
     async fn alone(&self, request: &Request, progress: &Progress) -> Result<Generation, Error> {
+        // Those who go together need not wait for it.
+        request.wave.arrive(request.id.job);
         let answer = OnlyAnswer::new(progress);
         self.courier.deliver(request, 1, &answer).await?;
         answer.take().ok_or_else(|| courier::unanswered(request))
@@ -65,7 +67,6 @@ impl Dispatcher {
 #[async_trait]
 impl Inference for Dispatcher {
     async fn generate(&self, request: &Request, progress: &Progress) -> Result<Generation, Error> {
-        request.wave.arrive(request.id.job);
         if !self.courier.has(request.execution) {
             // It was accepted when the settings had that way: what was accepted is not lost with that.
             let direct = Request {

@@ -43,9 +43,9 @@ async fn queued_work_of_a_silent_cluster_fails_soon_and_leaves_the_queue() {
     assert!(why.contains("executors of cluster `east`"), "{why}");
     fake.until_depth(0).await;
 
-    // While it is silent, nothing is even queued.
+    // While it is silent, nothing is even queued: whoever comes waits for it, which is no attempt.
     let error = host.begin(errand(MODEL, "tiny", 2)).error().await;
-    assert!(error.is_retryable(), "{error:?}");
+    assert!(error.is_wait(), "{error:?}");
     let counts = host.counts();
     let published = counts.published.load(std::sync::atomic::Ordering::Relaxed);
     assert_eq!(published, 1);
