@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use conclave_core::chain::Chain;
 use conclave_core::cluster::Placement;
 use conclave_core::endpoint::Endpoint;
 use conclave_core::execution::Execution;
@@ -20,6 +21,9 @@ use crate::pool::{self, Pool, Queue};
 
 /// Servers that are tried for one attempt, when those before it were out of reach.
 const SERVERS_TRIED_MAX: usize = 3;
+
+/// How soon somebody is looked for again where nobody is heard.
+const UNHEARD: Duration = Duration::from_secs(1);
 
 /// Tokens that an answer is expected to have whose length nobody bounds.
 const TOKENS_EXPECTED: usize = 512;
@@ -109,11 +113,10 @@ impl Courier {
                 lease.failed(&error);
             }
             let tried = out_of_reach.len() + lost.len();
-            let may_go = error.is_wait()
-                || matches!(error, Error::Unavailable { .. } | Error::Overloaded { .. });
+            let may_go = matches!(error, Error::Unavailable { .. } | Error::Overloaded { .. });
             let elsewhere = may_go && !noting.has_begun() && tried < SERVERS_TRIED_MAX;
             if !elsewhere || !self.has_another(request, choices, &out_of_reach, &lost) {
-                return Err(error);
+                return Err(waiting(request, error));
             }
             tracing::debug!(id = %request.id, server = %errand.endpoint, "out of reach, or busy: another server is tried");
         }
@@ -244,6 +247,18 @@ fn no_executor(request: &Request) -> Error {
         model: request.model.clone(),
         reason,
         retry_after: None,
+    }
+}
+
+/// What nobody would take was not sent: it waits for somebody, and no attempt has failed.
+fn waiting(request: &Request, error: Error) -> Error {
+    if !pool::is_unheard(&error) {
+        return error;
+    }
+    Error::NoServer {
+        model: request.model.clone(),
+        reason: Chain(&error).to_string(),
+        retry_after: Some(UNHEARD),
     }
 }
 

@@ -129,19 +129,6 @@ impl Cluster {
         }
     }
 
-    /// Why an errand is not queued where nobody is heard: it is no attempt, and goes elsewhere or waits. A
-    /// wave is told that its job failed.
-    pub(super) fn silent(errand: &Errand, queue: &Queue, why: String) -> Error {
-        if *queue != Queue::pool() {
-            return unavailable(errand, why);
-        }
-        Error::NoServer {
-            model: errand.request.model.clone(),
-            reason: why,
-            retry_after: Some(AWAY),
-        }
-    }
-
     pub(super) async fn until_ready(&self) {
         while !self.is_ready() {
             sleep(LOOK).await;

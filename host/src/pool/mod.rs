@@ -46,7 +46,7 @@ pub use self::cluster::ClusterView;
 pub use self::counts::Counts;
 pub use self::host_id::HostId;
 pub use self::job::{Executor, QUEUE, UnusableCredentials};
-pub use self::outcome::is_between;
+pub use self::outcome::{is_between, is_unheard};
 pub use self::package::Package;
 pub use self::run::is_resumed;
 pub use self::settings::{Bounds, ClusterSettings, InvalidSettings, Queue, Settings};

@@ -29,12 +29,31 @@ pub(super) fn unavailable(errand: &Errand, why: impl Into<String>) -> Error {
     unavailable_by(errand, Between(why.into()))
 }
 
+/// Nobody is heard who would take it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Unheard(String);
+
+/// An errand was not queued, because nobody is heard who would take it.
+pub(super) fn unheard(errand: &Errand, why: String) -> Error {
+    unavailable_by(errand, Unheard(why))
+}
+
+/// Whether an errand was not queued because nobody is heard: it may go elsewhere, or wait.
+#[must_use]
+pub fn is_unheard(error: &Error) -> bool {
+    match error {
+        Error::Unavailable { source, .. } => source.is::<Unheard>(),
+        _ => false,
+    }
+}
+
 /// Whether an errand failed between the host and the executors, so that the failure says nothing of its
 /// engine.
 #[must_use]
 pub fn is_between(error: &Error) -> bool {
     match error {
-        Error::Unavailable { source, .. } => source.is::<Between>(),
+        Error::Unavailable { source, .. } => source.is::<Between>() || source.is::<Unheard>(),
         _ => false,
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::cancel::{Order, Orders};
 use super::cluster::Cluster;
 use super::counts::count;
-use super::outcome::{hand_over, unavailable};
+use super::outcome::{hand_over, unavailable, unheard};
 use super::settings::{Bounds, Queue, is_token};
 use super::store::NotQueued;
 use super::telling::Telling;
@@ -132,7 +132,7 @@ impl Run<'_> {
         let (cluster, errand) = (self.cluster, self.errand);
         cluster.ready(self.ready_timeout, errand).await?;
         if !resumed && let Some(silence) = cluster.silence(self.queue, false) {
-            return Err(Cluster::silent(errand, self.queue, silence));
+            return Err(unheard(errand, silence));
         }
         let mut may_be_there = resumed;
         for _ in 0..TRIES {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use conclave::pool::{ClusterSettings, HostId, Queue};
+use conclave::pool::{ClusterSettings, HostId, Queue, is_unheard};
 use conclave_core::inference::Error;
 use conclave_tests::nats::NatsServer;
 use tokio::time::Instant;
@@ -43,9 +43,10 @@ async fn queued_work_of_a_silent_cluster_fails_soon_and_leaves_the_queue() {
     assert!(why.contains("executors of cluster `east`"), "{why}");
     fake.until_depth(0).await;
 
-    // While it is silent, nothing is even queued: whoever comes waits for it, which is no attempt.
+    // While it is silent, nothing is even queued, and whoever asks can tell.
     let error = host.begin(errand(MODEL, "tiny", 2)).error().await;
-    assert!(error.is_wait(), "{error:?}");
+    assert!(is_unheard(&error), "{error:?}");
+    assert!(error.is_retryable(), "{error:?}");
     let counts = host.counts();
     let published = counts.published.load(std::sync::atomic::Ordering::Relaxed);
     assert_eq!(published, 1);
